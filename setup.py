@@ -1,0 +1,21 @@
+"""Compile every .pyx of the package; all else is declared in pyproject.toml."""
+
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": False,
+}
+
+extensions = [
+    Extension(".".join(source.with_suffix("").parts), [str(source)], extra_compile_args=["-O3", "-Wall"])
+    for source in sorted(Path("vnasfast").rglob("*.pyx"))
+]
+
+setup(ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES))
