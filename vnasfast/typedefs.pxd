@@ -1,6 +1,6 @@
 # The domain's C words. dtypes.py says the same to numpy; a test holds the two together.
 
-from libc.stdint cimport int8_t, int32_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int8_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 # A row of the socket table; negative values are an Outcome.
 ctypedef int32_t SocketId
@@ -41,8 +41,8 @@ cdef struct FrameBlock:
     const uint8_t* base         # valid until the capture is read again
     size_t n
     size_t capacity
-    size_t* offsets             # from base to the frame's first byte
+    uint64_t* offsets             # from base to the frame's first byte
     uint32_t* lengths           # bytes captured
     uint32_t* wire_lengths      # bytes on the wire
-    unsigned long long* ticks   # since the epoch, in units of the interface's resolution, before its offset
+    uint64_t* ticks   # since the epoch, in units of the interface's resolution, before its offset
     uint16_t* interfaces        # row of the capture's interface list
