@@ -1,0 +1,1 @@
+from vnasfast.parse.frames import link_is_known, parse_frame, parse_frames
