@@ -5,7 +5,7 @@ from libc.string cimport memset
 
 from vnasfast.parse.ip cimport ip_plain, ip_read
 from vnasfast.parse.link cimport ETHERTYPE_IPV4, ETHERTYPE_IPV6, LINK_ETHERNET, link_read
-from vnasfast.parse.load cimport load_be16
+from vnasfast.parse.load cimport likely, load_be16
 from vnasfast.typedefs cimport FlowKey
 
 
@@ -33,7 +33,7 @@ cdef inline uint32_t parse_frame(
     # Fills the whole key of a frame of which `length` bytes were captured and `wire_length` were on the wire.
     # Returns the offset of what follows the last IP header, or 0 where none of that is captured.
     cdef uint32_t ethertype, tagged, tag, following
-    # Ethernet with at most one tag, by arithmetic like ip_plain: 18 bytes of link header and 24 of IP are there.
+    # Ethernet with at most one tag, passed by arithmetic: 18 bytes of link header and 24 of IP are there.
     if link_type == LINK_ETHERNET and length >= 42:
         ethertype = load_be16(frame + 12)
         tagged = (ethertype == 0x8100) | (ethertype == 0x88A8)
@@ -41,6 +41,6 @@ cdef inline uint32_t parse_frame(
         ethertype = load_be16(frame + 12 + 4 * tagged)
         if (ethertype == ETHERTYPE_IPV4) | (ethertype == ETHERTYPE_IPV6):
             following = ip_plain(ethertype, frame, 14 + 4 * tagged, length, tag, key)
-            if following:
+            if likely(following != 0):
                 return following
     return _frame_read(link_type, frame, length, wire_length, key)

@@ -1,7 +1,14 @@
 # Reading network byte order from unaligned bytes, byte by byte; gcc makes one load and one swap of it.
+# And what the compiler is told about the common case.
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
+
+cdef extern from *:
+    """
+    #define vnasfast_likely(condition) __builtin_expect(!!(condition), 1)
+    """
+    bint likely "vnasfast_likely"(bint condition) noexcept nogil
 
 
 cdef inline uint32_t load_be16(const uint8_t* at) noexcept nogil:
