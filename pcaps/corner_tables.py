@@ -82,12 +82,11 @@ def matching(c: Corners) -> None:
         202,
         "VNAS 1's specific socket does not match in VNAS 2, so VNAS 2's ANY socket receives.",
     )
-    for port in (50004, 50005, 50006, 50007, 50004):
-        c.delivered(
-            whole(UDP, CLIENT, port, ALPHA, 514),
-            (104, 105),
-            "Two sockets share udp 514: a flow hash chooses, for the same flow always the same.",
-        )
+    for port in (50004, 50005, 50006, 50007):
+        why = "Two sockets of VNAS 1 share udp 514: a flow hash chooses."
+        c.delivered(whole(UDP, CLIENT, port, ALPHA, 514), (104, 105), why)
+    why = "The flow of four frames before: of the two sockets the same one receives."
+    c.delivered(whole(UDP, CLIENT, 50004, ALPHA, 514), (104, 105), why)
     c.missed(whole(UDP, CLIENT, 50004, BETA, 514), "NO_SOCKET", "Both sharing sockets are VNAS 1's.")
     c.delivered(whole(SCTP, CLIENT, 50008, ALPHA, 3868), 101, "SCTP has ports where TCP has them.")
     c.delivered(whole(SCTP, CLIENT6, 50008, BETA6, 3868), 201, "SCTP over IPv6.")

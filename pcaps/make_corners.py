@@ -20,10 +20,10 @@ The same bytes each time. Three files are written beside this script (or to ``--
     ===========  ====================================================================================
 
 Where the design leaves a choice, the rules used here are these. The outcome of parsing comes before any
-table. The VLAN is the outermost VLAN ID that is not 0. Ports count as known when their four bytes were captured,
-whatever else of the segment is missing. What was cut on the wire already is MALFORMED, what the capture alone
-cut is TRUNCATED. A fragment belongs to the newest first fragment before it of the same VLAN, source,
-destination, identification and, by IPv4, protocol.
+table. The VLAN is the outermost VLAN ID that is not 0. Ports count as known when their four bytes were
+captured, whatever else of the segment is missing. What was cut on the wire already is MALFORMED, what the
+capture alone cut is TRUNCATED. A fragment belongs to the newest first fragment before it of the same VLAN,
+source, destination, identification and, by IPv4 only, protocol (RFC 791, RFC 8200).
 """
 
 import argparse
