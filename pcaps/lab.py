@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,11 +94,16 @@ class Lab:
         return [program("ip"), "netns", "exec", self.namespace(name), program(command[0]), *command[1:]]
 
 
-def program(name: str) -> str:
+def find_program(name: str) -> str | None:
     """Find a program; sbin is not on everyone's path."""
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+
+
+def program(name: str) -> str:
+    """Find a program that has to be there."""
+    found = find_program(name)
     if found is None:
-        raise RecordError(f"{name} is missing: apt-get install {PACKAGES[name]}")
+        raise RecordError(f"{name} is missing")
     return found
 
 
@@ -130,10 +135,10 @@ def stop(process: subprocess.Popen[str]) -> None:
         process.stdout.close()
 
 
-def wait_until(ready: Iterator[bool], what: str) -> None:
+def wait_until(ready: Callable[[], bool], what: str) -> None:
     """Ask again every 20 ms, up to 5 s."""
     deadline = time.monotonic() + 5
-    while not next(ready):
+    while not ready():
         if time.monotonic() > deadline:
             raise RecordError(f"waited 5 s in vain for {what}")
         time.sleep(0.02)

@@ -46,12 +46,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from lab import PACKAGES, Lab, Machine, RecordError, laboratory, program, wait_until
+from lab import PACKAGES, Lab, Machine, RecordError, find_program, laboratory, wait_until
 
 TIME_LIMIT_S = 30
 CLIENT_IPV4, CLIENT_IPV6 = "10.1.0.1", "fd00:1::1"
@@ -144,16 +144,20 @@ def start_servers(lab: Lab) -> None:
         (prefix / "html" / "name").write_text(machine.name + "\n")
         (prefix / "html" / "page").write_text((machine.name + "\n") * 700)
         own = ("-p", f"{prefix}/", "-e", f"{prefix}/error.log")
-        lab.start(machine.name, "nginx.log", "nginx", *own, "-c", str(nginx_config))
-        lab.start(machine.name, "dnsmasq.log", "dnsmasq", "-C", str(dnsmasq_config))
-    for machine in SERVERS:
-        wait_until(all_listen(lab, machine), f"nginx and dnsmasq on {machine.name}")
+        servers = {
+            "nginx": lab.start(machine.name, "nginx.log", "nginx", *own, "-c", str(nginx_config)),
+            "dnsmasq": lab.start(machine.name, "dnsmasq.log", "dnsmasq", "-C", str(dnsmasq_config)),
+        }
+        wait_until(partial(all_listen, lab, machine, servers), f"nginx and dnsmasq on {machine.name}")
 
 
-def all_listen(lab: Lab, machine: Machine) -> Iterator[bool]:
-    """Tell whether both servers of a machine listen, by IPv4 and IPv6, each time it is asked."""
-    while True:
-        yield len(listening_sockets(lab, machine)) == 6
+def all_listen(lab: Lab, machine: Machine, servers: dict[str, subprocess.Popen[str]]) -> bool:
+    """Tell whether both servers of a machine listen, by IPv4 and IPv6; one that ended will never."""
+    for service, process in servers.items():
+        if process.poll() is not None:
+            log = (lab.folder / machine.name / f"{service}.log").read_text().strip()
+            raise RecordError(f"{service} ended on {machine.name}: {log or 'it said nothing'}")
+    return len(listening_sockets(lab, machine)) == 6
 
 
 def listening_sockets(lab: Lab, machine: Machine) -> list[tuple[str, str, int, str, bool]]:
@@ -177,7 +181,7 @@ def start_tcpdump(lab: Lab) -> subprocess.Popen[str]:
     options = ("-n", "-s", "2048", "--immediate-mode", "--time-stamp-precision=micro", "-Z", "root")
     process = lab.start("client", "tcpdump.log", "tcpdump", "-i", "eth0", *options, "-w", str(capture))
     log = lab.folder / "client" / "tcpdump.log"
-    wait_until(("listening on" in log.read_text() for _ in iter(int, 1)), "tcpdump")
+    wait_until(lambda: "listening on" in log.read_text(), "tcpdump")
     return process
 
 
@@ -373,8 +377,9 @@ def main() -> int:
             raise RecordError("network namespaces need Linux")
         if os.geteuid() != 0:
             raise RecordError("network namespaces need root: sudo python3 pcaps/record.py")
-        for name in PACKAGES:
-            program(name)
+        if missing := [name for name in PACKAGES if find_program(name) is None]:
+            packages = " ".join(sorted({PACKAGES[name] for name in missing}))
+            raise RecordError(f"missing: {', '.join(missing)}; apt-get install {packages}")
         if not output.is_dir():
             raise RecordError(f"{output} is no folder")
         signal.alarm(TIME_LIMIT_S)
