@@ -46,7 +46,8 @@ SETUP = """
     from Cython.Build import cythonize
     from setuptools import Extension, setup
 
-    setup(ext_modules=cythonize([Extension("consumer", ["consumer.pyx"], extra_compile_args=["-Wall", "-Werror"])]))
+    consumer = Extension("consumer", ["consumer.pyx"], extra_compile_args=["-Wall", "-Werror"])
+    setup(ext_modules=cythonize([consumer]))
 """
 
 
@@ -58,7 +59,9 @@ def consumer(tmp_path_factory):
     paths = [str(Path(vnasfast.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     subprocess.run(
         [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
-        cwd=folder, check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        cwd=folder,
+        check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
     )
     spec = importlib.util.spec_from_file_location("consumer", next(folder.glob("consumer*.so")))
     module = importlib.util.module_from_spec(spec)

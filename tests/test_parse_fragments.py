@@ -17,7 +17,12 @@ V4, OTHER4, V6, OTHER6 = "192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"
 
 def first(identifier=7, *, source=V4, destination=OTHER4, protocol=17, ports=(1000, 53), vlan=0):
     key = flow_keys(
-        source=source, destination=destination, protocol=protocol, source_port=ports[0], destination_port=ports[1], vlan=vlan
+        source=source,
+        destination=destination,
+        protocol=protocol,
+        source_port=ports[0],
+        destination_port=ports[1],
+        vlan=vlan,
     )
     key["status"] = FIRST_FRAGMENT
     key["fragment_id"] = identifier
@@ -57,8 +62,13 @@ def test_an_ipv6_fragment_is_known_without_its_protocol():
 @pytest.mark.parametrize(
     "other",
     [
-        later(8), later(protocol=6), later(vlan=3), later(source="192.0.2.9"), later(destination="192.0.2.9"),
-        later(source=OTHER4, destination=V4), later(source=V6, destination=OTHER6),
+        later(8),
+        later(protocol=6),
+        later(vlan=3),
+        later(source="192.0.2.9"),
+        later(destination="192.0.2.9"),
+        later(source=OTHER4, destination=V4),
+        later(source=V6, destination=OTHER6),
     ],
 )
 def test_nothing_follows_the_first_of_another_packet(other):
@@ -140,8 +150,12 @@ def test_capacity_has_limits(capacity):
 @pytest.mark.parametrize(
     ("keys", "times"),
     [
-        ([1, 2], None), (np.zeros(2), None), (np.zeros((2, 2), FLOW_KEY), None), (np.zeros(4, FLOW_KEY)[::2], None),
-        (np.zeros(2, FLOW_KEY), [1]), (np.zeros(2, FLOW_KEY), [1.5, 2.5]),
+        ([1, 2], None),
+        (np.zeros(2), None),
+        (np.zeros((2, 2), FLOW_KEY), None),
+        (np.zeros(4, FLOW_KEY)[::2], None),
+        (np.zeros(2, FLOW_KEY), [1]),
+        (np.zeros(2, FLOW_KEY), [1.5, 2.5]),
     ],
 )
 def test_follow_refuses_other_arrays(keys, times):
@@ -150,7 +164,7 @@ def test_follow_refuses_other_arrays(keys, times):
 
 
 class BesideADict(RuleBasedStateMachine):
-    """Few keys and a small table, so that hits, refreshed entries, runs of slots and evictions all are common."""
+    """Few keys and a small table, so that hits, refreshed entries, runs and evictions all are common."""
 
     @initialize(capacity=st.integers(1, 12))
     def start(self, capacity):
@@ -161,14 +175,26 @@ class BesideADict(RuleBasedStateMachine):
     def fields(self, number):
         six = number % 2
         return {
-            "source": V6 if six else V4, "destination": OTHER6 if six else OTHER4, "vlan": number // 2 % 2,
+            "source": V6 if six else V4,
+            "destination": OTHER6 if six else OTHER4,
+            "vlan": number // 2 % 2,
             "protocol": (17, 6)[number // 4 % 2],
         }
 
     def model_key(self, identifier, fields):
-        return (identifier, fields["source"], fields["vlan"], fields["protocol"] if fields["source"] == V4 else 0)
+        return (
+            identifier,
+            fields["source"],
+            fields["vlan"],
+            fields["protocol"] if fields["source"] == V4 else 0,
+        )
 
-    @rule(identifier=st.integers(0, 9), number=st.integers(0, 7), port=st.integers(0, 65535), seconds=st.integers(0, 90))
+    @rule(
+        identifier=st.integers(0, 9),
+        number=st.integers(0, 7),
+        port=st.integers(0, 65535),
+        seconds=st.integers(0, 90),
+    )
     def remember(self, identifier, number, port, seconds):
         fields = self.fields(number)
         self.table.follow(first(identifier, ports=(port, 53), **fields), [seconds * SECOND])
@@ -186,7 +212,11 @@ class BesideADict(RuleBasedStateMachine):
         followed = follows(self.table, key, seconds * SECOND)
         assert followed == (port is not None and not old)
         if followed:
-            assert (key["source_port"][0], key["destination_port"][0], key["protocol"][0]) == (port, 53, protocol)
+            assert (key["source_port"][0], key["destination_port"][0], key["protocol"][0]) == (
+                port,
+                53,
+                protocol,
+            )
 
     @rule()
     def go_on_with_a_copy(self):

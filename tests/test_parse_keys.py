@@ -32,8 +32,11 @@ def test_one_key():
 
 def test_scalars_spread_over_arrays():
     keys = flow_keys(
-        destination=np.array([0xC0000201, 0x0A000001], np.uint32), destination_port=53, protocol="udp",
-        source=["2001:db8::1", ipaddress.ip_address("10.9.8.7")], source_port=[1, 2],
+        destination=np.array([0xC0000201, 0x0A000001], np.uint32),
+        destination_port=53,
+        protocol="udp",
+        source=["2001:db8::1", ipaddress.ip_address("10.9.8.7")],
+        source_port=[1, 2],
     )
     assert [address_text(a) for a in keys["destination"]] == ["192.0.2.1", "10.0.0.1"]
     assert [address_text(a) for a in keys["source"]] == ["2001:db8::1", "10.9.8.7"]
@@ -44,8 +47,13 @@ def test_scalars_spread_over_arrays():
 @pytest.mark.parametrize(
     "destination",
     [
-        "192.0.2.1", b"\xc0\0\2\1", bytes(10) + b"\xff\xff\xc0\0\2\1", "::ffff:192.0.2.1", ["192.0.2.1"],
-        ipaddress.IPv4Address("192.0.2.1"), np.uint32(0xC0000201) * np.ones(1, np.uint32),
+        "192.0.2.1",
+        b"\xc0\0\2\1",
+        bytes(10) + b"\xff\xff\xc0\0\2\1",
+        "::ffff:192.0.2.1",
+        ["192.0.2.1"],
+        ipaddress.IPv4Address("192.0.2.1"),
+        np.uint32(0xC0000201) * np.ones(1, np.uint32),
         np.frombuffer(bytes(10) + b"\xff\xff\xc0\0\2\1", np.uint8),
         np.frombuffer(bytes(10) + b"\xff\xff\xc0\0\2\1", np.uint8).reshape(1, 16),
     ],
@@ -58,7 +66,9 @@ def test_ways_to_write_an_address(destination):
 def test_equals_the_key_of_a_frame():
     header = bytes([0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2])
     frame = header + bytes([0x9C, 0x40, 0, 53]) + bytes(4)
-    keys = flow_keys(destination="10.0.0.2", destination_port=53, protocol="udp", source="10.0.0.1", source_port=40000)
+    keys = flow_keys(
+        destination="10.0.0.2", destination_port=53, protocol="udp", source="10.0.0.1", source_port=40000
+    )
     assert keys == parse_frame(frame, 101)
 
 
@@ -117,8 +127,19 @@ def test_an_address_field_has_16_bytes(octets):
 @pytest.mark.parametrize(
     ("name", "number"),
     [
-        ("icmp", 1), ("igmp", 2), ("tcp", 6), ("udp", 17), ("dccp", 33), ("gre", 47), ("esp", 50), ("ah", 51),
-        ("icmp6", 58), ("ospf", 89), ("sctp", 132), ("udplite", 136), ("253", 253),
+        ("icmp", 1),
+        ("igmp", 2),
+        ("tcp", 6),
+        ("udp", 17),
+        ("dccp", 33),
+        ("gre", 47),
+        ("esp", 50),
+        ("ah", 51),
+        ("icmp6", 58),
+        ("ospf", 89),
+        ("sctp", 132),
+        ("udplite", 136),
+        ("253", 253),
     ],
 )
 def test_protocols_have_names(name, number):
