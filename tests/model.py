@@ -9,14 +9,8 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from vnasfast.dtypes import Outcome
-from vnasfast.errors import (
-    AddressInUse,
-    AddressNotAvailable,
-    InvalidValue,
-    NoSuchProcess,
-    NoSuchSocket,
-    ProcessExists,
-)
+from vnasfast.errors import AddressInUse, AddressNotAvailable, InvalidValue
+from vnasfast.errors import NoSuchProcess, NoSuchSocket, ProcessExists
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -76,7 +70,7 @@ class Socket:
     usage: Usage = field(default_factory=Usage)
 
     def receives(self, address: Address) -> bool:
-        """Say whether the recipient address is ANY of a fitting family, or the address itself."""
+        """Match: ANY of a fitting family, or the address itself."""
         if self.address == ANY4:
             return address.version == 4
         if self.address == ANY6:
@@ -121,18 +115,17 @@ def to_network(text: str | Network) -> Network | None:
     if text == "default":
         return None
     try:
-        return ip_network(text)
+        network = ip_network(text)
     except ValueError as error:
         raise InvalidValue(str(error)) from None
+    if network.version == 6 and network.prefixlen >= 96 and network[0].ipv4_mapped:
+        return IPv4Network((network[0].ipv4_mapped, network.prefixlen - 96))
+    return network
 
 
 def require(condition: bool, what: str) -> None:
     if not condition:
         raise InvalidValue(what)
-
-
-def is_any(address: Address) -> bool:
-    return address in (ANY4, ANY6)
 
 
 class Model:
@@ -166,9 +159,8 @@ class Model:
 
     def _child(self, parent: int, vnas: int | None, pid: int | None) -> int:
         require(pid is None or 1 <= pid < 2**31, "pid")
-        if vnas is None:
-            vnas = self.process(parent).vnas
-        self.process(parent)
+        parents_vnas = self.process(parent).vnas
+        vnas = parents_vnas if vnas is None else vnas
         taken = {process.pid for process in self.processes}
         if pid in taken:
             raise ProcessExists(str(pid))
@@ -200,9 +192,13 @@ class Model:
                 return entry
         return None
 
+    def owner(self, vlan: int, address: Address) -> int | None:
+        entry = self.entry(vlan, address)
+        return entry.vnas if entry else None
+
     def validate(self, pid: int, address: str | Address, interface: str, vlan: int = 0) -> bool:
         address = to_address(address)
-        require(not is_any(address) and interface != "" and 0 <= vlan <= 4095, "validate")
+        require(address not in (ANY4, ANY6) and interface != "" and 0 <= vlan <= 4095, "validate")
         vnas = self.process(pid).vnas
         if self.entry(vlan, address) is not None:
             return False
@@ -211,12 +207,11 @@ class Model:
 
     def invalidate(self, pid: int, address: str | Address, vlan: int = 0) -> bool:
         address = to_address(address)
-        require(not is_any(address) and 0 <= vlan <= 4095, "invalidate")
+        require(address not in (ANY4, ANY6) and 0 <= vlan <= 4095, "invalidate")
         vnas = self.process(pid).vnas
-        entry = self.entry(vlan, address)
-        if entry is None or entry.vnas != vnas:
+        if self.owner(vlan, address) != vnas:
             return False
-        self.addresses.remove(entry)
+        self.addresses.remove(self.entry(vlan, address))
         return True
 
     # Binding
@@ -240,7 +235,7 @@ class Model:
         require(address.version == 6 or not v6only, "v6only")
         vnas = self.process(pid).vnas  # "A socket's VNAS is its process's."
         registered = any((entry.address, entry.vnas) == (address, vnas) for entry in self.addresses)
-        if not (is_any(address) or registered or address.is_loopback or freebind):
+        if not (address in (ANY4, ANY6) or registered or address.is_loopback or freebind):
             raise AddressNotAvailable(str(address))
         for other in self.sockets:
             same = (other.protocol, other.port, other.address, other.vnas) == (number, port, address, vnas)
@@ -274,11 +269,9 @@ class Model:
         self.routes.append(Route(wanted, interface))
 
     def remove_route(self, network: str | Network) -> bool:
-        wanted = to_network(network)
-        kept = [route for route in self.routes if route.network != wanted]
-        removed = len(kept) < len(self.routes)
-        self.routes = kept
-        return removed
+        before, wanted = len(self.routes), to_network(network)
+        self.routes = [route for route in self.routes if route.network != wanted]
+        return len(self.routes) < before
 
     def source_address(self, pid: int, destination: str | Address) -> Address:
         destination = to_address(destination)
@@ -310,8 +303,7 @@ class Model:
         if count:
             self.outcomes[outcome].add(wire_length, time_ns)
             if socket is not None:
-                rows = (socket.usage, self.process(socket.pid).usage, self.usage_of_vnas[socket.vnas])
-                for usage in rows:
+                for usage in socket.usage, self.process(socket.pid).usage, self.usage_of_vnas[socket.vnas]:
                     usage.add(wire_length, time_ns)
         return int(outcome) if socket is None else socket.socket
 
@@ -322,14 +314,11 @@ class Model:
         if key.protocol not in PROTOCOLS.values():
             return Outcome.NO_TRANSPORT, None, None
         if key.destination.is_loopback:  # step 1
-            vnas = self.source_vnas(key)
-            if vnas is None:
-                return Outcome.UNKNOWN_SOURCE, None, None
+            vnas, otherwise = self.source_vnas(key), Outcome.UNKNOWN_SOURCE
         else:  # step 2
-            entry = self.entry(key.vlan, key.destination)
-            if entry is None:
-                return Outcome.NO_VNAS, None, None
-            vnas = entry.vnas
+            vnas, otherwise = self.owner(key.vlan, key.destination), Outcome.NO_VNAS
+        if vnas is None:
+            return otherwise, None, None
         sockets = self.port(key.protocol, key.destination_port)  # step 3
         if not sockets:
             return Outcome.NO_PORT, vnas, None
@@ -343,8 +332,7 @@ class Model:
         if key.source_pid != 0:
             found = {process.vnas for process in self.processes if process.pid == key.source_pid}
         elif not key.source.is_loopback:
-            entry = self.entry(key.vlan, key.source)
-            found = set() if entry is None else {entry.vnas}
+            return self.owner(key.vlan, key.source)
         else:
             owners = self.port(key.protocol, key.source_port)
             found = {socket.vnas for socket in owners if socket.receives(key.source)}
@@ -396,15 +384,14 @@ def packed16(address: Address) -> bytes:
     return address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed
 
 
-def flow_hash(seed: int, key: Key) -> int:
-    s0 = splitmix64(seed)
-    s1 = splitmix64(s0)
-    s2 = splitmix64(s1)
-    s3 = splitmix64(s2)
-    destination, source = packed16(key.destination), packed16(key.source)
+def word(half: bytes) -> int:
+    return int.from_bytes(half, "little")
 
-    def word(half: bytes) -> int:
-        return int.from_bytes(half, "little")
+
+def flow_hash(seed: int, key: Key) -> int:
+    s1 = splitmix64(s0 := splitmix64(seed))
+    s3 = splitmix64(s2 := splitmix64(s1))
+    destination, source = packed16(key.destination), packed16(key.source)
 
     d = mix(word(destination[:8]) ^ s0, word(destination[8:]) ^ s1)
     s = mix(word(source[:8]) ^ s2, word(source[8:]) ^ s3)

@@ -1,4 +1,4 @@
-"""The reference model and the engine side by side: every operation goes to both, and both must say the same."""
+"""The reference model and the engine side by side: every operation goes to both, and both must agree."""
 
 import struct
 from collections.abc import Callable, Sequence

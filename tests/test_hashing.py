@@ -1,8 +1,8 @@
 """Known answers of the hashes, and the choice within a port-sharing group.
 
-The literals were computed once by ``python tests/test_hashing.py`` from the pure-Python functions of ``model.py``
-(``splitmix64(0)`` is also the published first value of that generator), so that a change of the hash, which would move
-flows to other sockets, is seen. The engine is held to them through its choices.
+The literals were computed once by ``python tests/test_hashing.py`` from the pure-Python functions of
+``model.py`` (``splitmix64(0)`` is also the published first value of that generator), so that a change of
+the hash, which would move flows to other sockets, is seen. The engine is held to them through its choices.
 """
 
 from dataclasses import replace
@@ -25,27 +25,27 @@ FLOWS = [
     key("127.0.0.1", "127.0.0.1", 80, 0, protocol=136, source_pid=2),
 ]
 SPLITMIX64 = {
-    0x0: 0xe220a8397b1dcdaf,
-    0x1: 0x910a2dec89025cc1,
-    0x123456789abcdef: 0x157a3807a48faa9d,
-    0x8000000000000000: 0x481ec0a212a9f3db,
-    0xffffffffffffffff: 0xe4d971771b652c20,
+    0x0: 0xE220A8397B1DCDAF,
+    0x1: 0x910A2DEC89025CC1,
+    0x123456789ABCDEF: 0x157A3807A48FAA9D,
+    0x8000000000000000: 0x481EC0A212A9F3DB,
+    0xFFFFFFFFFFFFFFFF: 0xE4D971771B652C20,
 }
 MIX = {
     (0x0, 0x5): 0x0000000000000000,
-    (0x3, 0x5): 0x000000000000000f,
+    (0x3, 0x5): 0x000000000000000F,
     (0x100000000, 0x100000000): 0x0000000000000001,
-    (0xffffffffffffffff, 0xffffffffffffffff): 0xffffffffffffffff,
-    (0x123456789abcdef, 0x8000000000000001): 0x81b2e7d44d7e2b18,
+    (0xFFFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF): 0xFFFFFFFFFFFFFFFF,
+    (0x123456789ABCDEF, 0x8000000000000001): 0x81B2E7D44D7E2B18,
 }
 FLOW_HASHES = [
-    0x6ee08d15b2ce7940,
-    0xe9abc915b7962689,
-    0x5ae06f10608b54ea,
-    0x77573d6697b18086,
-    0x18a42c571ad8091c,
-    0x0b2aad49eff6b205,
-    0x44cad39004b392c1,
+    0x6EE08D15B2CE7940,
+    0xE9ABC915B7962689,
+    0x5AE06F10608B54EA,
+    0x77573D6697B18086,
+    0x18A42C571AD8091C,
+    0x0B2AAD49EFF6B205,
+    0x44CAD39004B392C1,
 ]
 CHOICES = {
     1: [0, 0, 0, 0, 0, 0, 0],
@@ -168,13 +168,13 @@ def main() -> None:
     """Print the literals above anew."""
     print("SPLITMIX64 = {")
     for x in (0, 1, SEED, 2**63, 2**64 - 1):
-        print(f"    {x:#x}: {splitmix64(x):#018x},")
+        print(f"    {x:#X}: {splitmix64(x):#018X},")
     print("}\nMIX = {")
     for a, b in ((0, 5), (3, 5), (2**32, 2**32), (2**64 - 1, 2**64 - 1), (SEED, 2**63 + 1)):
-        print(f"    ({a:#x}, {b:#x}): {mix(a, b):#018x},")
+        print(f"    ({a:#X}, {b:#X}): {mix(a, b):#018X},")
     print("}\nFLOW_HASHES = [")
     for each in FLOWS:
-        print(f"    {flow_hash(SEED, each):#018x},")
+        print(f"    {flow_hash(SEED, each):#018X},")
     print("]\nCHOICES = {")
     for members in (1, 2, 3, 7, 100):
         print(f"    {members}: {[(flow_hash(SEED, each) >> 32) * members >> 32 for each in FLOWS]},")

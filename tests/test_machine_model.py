@@ -1,12 +1,12 @@
 """Random operations on the reference model and the engine side by side.
 
-Hypothesis for small failing examples, a plain seeded driver for volume; both use the same small world, in which
-collisions are common, with a few wide values.
+Hypothesis for small failing examples, a plain seeded driver for volume; both use the same small world, in
+which collisions are common, with a few wide values.
 """
 
 import random
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -168,7 +168,7 @@ TestLongMachineAgainstModel = pytest.mark.long(LongMachineAgainstModel.TestCase)
 class RandomDriver:
     """Operations drawn from a seed, for volume; the population stays small by closing what is too many."""
 
-    WEIGHTS = {
+    WEIGHTS: ClassVar = {
         "fork": 3,
         "vnas_start": 4,
         "exit": 2,

@@ -1,7 +1,7 @@
 """Known answers for matching: the rules of dispatch, one sentence and one small table each.
 
-The world of every table: VNAS 1 (process 11) has 10.0.0.1 and 2001:db8::1, VNAS 2 (process 12) has 10.0.0.2 and
-2001:db8::2, VNAS 3 (process 13) has 10.0.0.1 on VLAN 7 and 10.0.0.3, VNAS 0 (process 1) has 10.0.0.100.
+The world of every table: VNAS 1 (process 11) has 10.0.0.1 and 2001:db8::1, VNAS 2 (process 12) has 10.0.0.2
+and 2001:db8::2, VNAS 3 (process 13) has 10.0.0.1 on VLAN 7 and 10.0.0.3, VNAS 0 (process 1) has 10.0.0.100.
 
 A binding is "label process address [protocol/port] [option…]", a packet
 "[vlan/]destination [from=source] [sport=port] [pid=process] [protocol/port] -> label or outcome";
@@ -34,7 +34,7 @@ MATCHING = {
     ),
     "An address that nobody registered has no VNAS, whatever is bound": (
         "a 11 ANY; b 11 10.0.0.77 freebind",
-        "10.0.0.9 -> NO_VNAS; 10.0.0.77 -> NO_VNAS; 2001:db8::9 -> NO_VNAS; 0.0.0.0 -> NO_VNAS; :: -> NO_VNAS",
+        "10.0.0.9 -> NO_VNAS; 10.0.0.77 -> NO_VNAS; 2001:db8::9 -> NO_VNAS; 0.0.0.0 -> NO_VNAS;:: -> NO_VNAS",
     ),
     "A port without sockets is NO_PORT, also when the other protocol has some": (
         "a 11 ANY tcp/80; b 12 ANY udp/53",
@@ -69,7 +69,10 @@ MATCHING = {
         "a 12 10.0.0.1 freebind; b 11 ANY",
         "10.0.0.1 -> b",
     ),
-    "A specific socket of another VNAS alone does not match": ("a 12 10.0.0.1 freebind", "10.0.0.1 -> NO_SOCKET"),
+    "A specific socket of another VNAS alone does not match": (
+        "a 12 10.0.0.1 freebind",
+        "10.0.0.1 -> NO_SOCKET",
+    ),
     "A specific socket matches on every VLAN on which its VNAS has the address": (
         "a 11 10.0.0.1; c 13 10.0.0.1",
         "10.0.0.1 -> a; 7/10.0.0.1 -> c",
@@ -152,7 +155,10 @@ MATCHING = {
         "a 11 ANY; p 11 ANY udp/4000",
         "127.0.0.1 from=127.0.0.1 sport=4000 -> UNKNOWN_SOURCE",
     ),
-    "The source process is looked for before the port": ("", "127.0.0.1 -> UNKNOWN_SOURCE; 127.0.0.1 pid=11 -> NO_PORT"),
+    "The source process is looked for before the port": (
+        "",
+        "127.0.0.1 -> UNKNOWN_SOURCE; 127.0.0.1 pid=11 -> NO_PORT",
+    ),
     "Each VNAS has its own loopback addresses": (
         "a 11 127.0.0.1; b 12 127.0.0.1; c 12 ::1",
         "127.0.0.1 pid=11 -> a; 127.0.0.1 pid=12 -> b; ::1 pid=12 -> c; 127.0.0.1 pid=13 -> NO_SOCKET;"
