@@ -9,8 +9,14 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from vnasfast.dtypes import Outcome
-from vnasfast.errors import AddressInUse, AddressNotAvailable, InvalidValue
-from vnasfast.errors import NoSuchProcess, NoSuchSocket, ProcessExists
+from vnasfast.errors import (
+    AddressInUse,
+    AddressNotAvailable,
+    InvalidValue,
+    NoSuchProcess,
+    NoSuchSocket,
+    ProcessExists,
+)
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -285,15 +291,12 @@ class Model:
 
     def routed_interface(self, destination: Address) -> str | None:
         """Find the longest prefix of the destination's family, else the default."""
-        best: Route | None = None
+        best, interface = -2, None
         for route in self.routes:
-            if route.network is None:
-                best = best or route
-            elif destination in route.network and (
-                best is None or best.network is None or route.network.prefixlen > best.network.prefixlen
-            ):
-                best = route
-        return best.interface if best else None
+            length = -1 if route.network is None else route.network.prefixlen
+            if length > best and (route.network is None or destination in route.network):
+                best, interface = length, route.interface
+        return interface
 
     # Dispatch
 

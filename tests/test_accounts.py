@@ -79,6 +79,14 @@ def test_the_default_route_is_for_both_families_and_for_what_no_prefix_holds(rou
     routed.compare()
 
 
+def test_the_longest_prefix_wins_in_either_order_of_registration(routed: Pair) -> None:
+    routed.do("set_route", "10.0.0.0/7", "eth1")
+    routed.do("set_route", "0.0.0.0/0", "eth1")
+    assert str(routed.do("source_address", 11, "10.9.9.9")) == "10.0.0.1"
+    assert str(routed.do("source_address", 11, "11.9.9.9")) == "10.1.0.1"
+    routed.compare()
+
+
 def test_a_route_is_replaced_and_removed(routed: Pair) -> None:
     routed.do("set_route", IPv4Network("10.0.0.0/8"), "eth1")
     assert str(routed.do("source_address", 11, "10.9.9.9")) == "10.1.0.1"

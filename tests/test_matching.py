@@ -109,6 +109,10 @@ MATCHING = {
         "a 11 10.0.0.1 sharing; b 11 ANY sharing",
         "10.0.0.1 -> a; 2001:db8::1 -> b",
     ),
+    "ANY with and without v6-only are two groups, although they are one recipient address": (
+        "a 11 :: v6only sharing; b 11 :: sharing",
+        "2001:db8::1 -> a; 10.0.0.1 -> b",
+    ),
     # Loopback destinations
     "Loopback belongs to the VNAS of the given source process": (
         "a 11 ANY; b 12 ANY",
@@ -117,7 +121,8 @@ MATCHING = {
     ),
     "A given source process that is none is UNKNOWN_SOURCE": (
         "a 11 ANY",
-        "127.0.0.1 pid=99 -> UNKNOWN_SOURCE; ::1 pid=2147483647 -> UNKNOWN_SOURCE",
+        "127.0.0.1 pid=99 -> UNKNOWN_SOURCE; ::1 pid=2147483647 -> UNKNOWN_SOURCE;"
+        "127.0.0.1 pid=99 from=10.0.0.1 -> UNKNOWN_SOURCE",
     ),
     "A given source process decides against every other sign": (
         "a 11 ANY; b 12 ANY; c 12 ANY tcp/7",
