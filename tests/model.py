@@ -25,7 +25,7 @@ PROTOCOLS = {"tcp": 6, "udp": 17, "dccp": 33, "sctp": 132, "udplite": 136}
 ANY4 = IPv4Address("0.0.0.0")  # receives IPv4
 ANY6 = IPv6Address("::")  # receives IPv6, and IPv4 unless v6only; the word "ANY"
 WHOLE, FIRST_FRAGMENT, FOLLOWS_FIRST = 0, 1, 2
-REMEMBERED_NS = 30 * 10**9
+REMEMBERED, REMEMBERED_NS = 16_384, 30 * 10**9
 
 
 @dataclass
@@ -352,19 +352,23 @@ class Model:
     # Fragments
 
     def follow(self, key: Key, time_ns: int) -> Key:
-        """Give a later fragment the protocol and ports of its first, if that was seen at most 30 s before."""
-
-        def datagram(key: Key) -> tuple[Address, Address, int, int]:
-            return key.source, key.destination, key.vlan, key.fragment_id
-
-        if key.status == FIRST_FRAGMENT:
-            self.fragments.append((key, time_ns))
-        elif key.status == Outcome.LATER_FRAGMENT:
-            for first, first_ns in reversed(self.fragments):
-                if datagram(first) == datagram(key) and time_ns - first_ns <= REMEMBERED_NS:
-                    ports = {"destination_port": first.destination_port, "source_port": first.source_port}
-                    return replace(key, status=FOLLOWS_FIRST, protocol=first.protocol, **ports)
+        """Give a later fragment the protocol and ports of its first, seen at most 30 s before or after."""
+        datagrams = [datagram(first) for first, _ in self.fragments]
+        if key.status == FIRST_FRAGMENT and datagram(key) in datagrams:
+            self.fragments[datagrams.index(datagram(key))] = key, time_ns
+        elif key.status == FIRST_FRAGMENT:
+            self.fragments = [*self.fragments, (key, time_ns)][-REMEMBERED:]
+        elif key.status == Outcome.LATER_FRAGMENT and datagram(key) in datagrams:
+            first, first_ns = self.fragments[datagrams.index(datagram(key))]
+            if not (time_ns and first_ns) or abs(time_ns - first_ns) <= REMEMBERED_NS:  # 0: not known
+                return replace(first, status=FOLLOWS_FIRST, source_pid=key.source_pid)
         return key
+
+
+def datagram(key: Key) -> tuple[Address, Address, int, int, int]:
+    """Give what a later fragment has in common with its first; in IPv6 it need not show the protocol."""
+    protocol = key.protocol if key.source.version == 4 else 0
+    return key.source, key.destination, key.vlan, key.fragment_id, protocol
 
 
 # The flow hash. All arithmetic is modulo 2**64.

@@ -122,7 +122,7 @@ class Pair:
         found = self.engine.dispatch_batch(
             array,
             wire_lengths=None if wire_lengths is None else np.array(wire_lengths, np.uint32),
-            times_ns=None if times_ns is None else np.array(times_ns, np.uint64),
+            times_ns=None if times_ns is None else np.array(times_ns, np.int64),
             out=out,
             count=count,
         )
@@ -187,7 +187,9 @@ class Pair:
         for socket in model.sockets:
             ports.setdefault((NAMES[socket.protocol], socket.port), []).append(socket.socket)
         assert {port: list(sockets) for port, sockets in engine.ports.items()} == ports
-        assert list(map(tuple, engine.routes)) == [(row.network, row.interface) for row in model.routes]
+        assert list(map(tuple, engine.routes)) == [  # the default last
+            (row.network, row.interface) for row in sorted(model.routes, key=lambda row: row.network is None)
+        ]
         tables: dict[int, list[tuple[Any, ...]]] = {}
         for entry in model.addresses:
             tables.setdefault(entry.vnas, []).append(entry_row(entry))

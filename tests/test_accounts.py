@@ -134,9 +134,11 @@ def test_a_negative_status_is_its_own_outcome(served: Pair, status: int) -> None
 
 
 @pytest.mark.parametrize("status", [-10, -128])
-def test_a_status_that_is_no_outcome_harms_nothing(served: Pair, status: int) -> None:
-    served.engine.dispatch_batch(key_array([key("10.0.0.1", status=status)]), count=False)
-    served.compare()
+def test_a_status_that_is_no_outcome_is_malformed(served: Pair, status: int) -> None:
+    array = key_array([key("10.0.0.1", status=status)])
+    assert served.engine.dispatch_batch(array).tolist() == [Outcome.MALFORMED]
+    assert served.engine.explain_key(array[0]).outcome == Outcome.MALFORMED
+    assert served.engine.outcomes[Outcome.MALFORMED].packets == 1
 
 
 @pytest.mark.parametrize("status", [0, 1, 2])
@@ -155,9 +157,11 @@ def test_a_delivery_names_socket_process_and_vnas(served: Pair) -> None:
     assert (delivered.pid, delivered.vnas, delivered.outcome) == (2, 1, Outcome.DELIVERED)
     assert delivered.socket == served.engine.sockets[0].socket
     no_port = served.engine.dispatch(frame(key("10.0.0.1", destination_port=81)), ETHERNET)
-    assert tuple(no_port[:4]) == (None, None, 1, Outcome.NO_PORT)
+    assert (no_port.socket, no_port.pid, no_port.vnas) == (None, None, 1)
+    assert no_port.outcome == Outcome.NO_PORT
     no_vnas = served.engine.dispatch(frame(key("10.0.0.9")), ETHERNET)
-    assert tuple(no_vnas[:4]) == (None, None, None, Outcome.NO_VNAS)
+    assert (no_vnas.socket, no_vnas.pid, no_vnas.vnas) == (None, None, None)
+    assert no_vnas.outcome == Outcome.NO_VNAS
 
 
 @pytest.mark.parametrize(

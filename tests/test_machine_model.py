@@ -49,7 +49,7 @@ NETWORKS = [
     "2001:db8::1/128",
 ]
 WIRE_LENGTHS = [0, 60, 1500, 2**32 - 1]
-TIMES = [0, 1, 10**18, 10**18 + 1, 2**63]
+TIMES = [0, 1, 10**18, 10**18 + 1, 2**63 - 1]
 
 pids = st.integers(1, 7)
 addresses = st.sampled_from(ADDRESSES)
@@ -382,5 +382,10 @@ def test_fragments_follow_their_first() -> None:
         other = replace(later, fragment_id=78)
         assert pair.dispatch_frame(other, now + second, later=True) == Outcome.LATER_FRAGMENT
         assert pair.dispatch_frame(later, now + 30 * second, later=True) == socket
-        assert pair.dispatch_frame(later, now + 31 * second, later=True) == Outcome.LATER_FRAGMENT
+        assert pair.dispatch_frame(later, now + 30 * second + 1, later=True) == Outcome.LATER_FRAGMENT
+        assert pair.dispatch_frame(later, 0, later=True) == socket
+        assert pair.dispatch_frame(replace(later, vlan=7), now, later=True) == Outcome.LATER_FRAGMENT
+        moved = replace(first, destination_port=54)
+        assert pair.dispatch_frame(moved, now) == Outcome.NO_PORT  # the newest first fragment counts
+        assert pair.dispatch_frame(later, now, later=True) == Outcome.NO_PORT
     pair.compare()
