@@ -1,0 +1,1 @@
+from vnasfast.capture.reader cimport Capture, InterfaceRow

@@ -1,0 +1,31 @@
+# The class that embeds steps 1 to 4: one packet, many keys, many frames.
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+from vnasfast.parse.fragments cimport FragmentTable
+from vnasfast.tables.tables cimport MachineTables, Tables
+from vnasfast.typedefs cimport FlowKey
+
+cdef enum:
+    BLOCK = 512     # packets between two looks at the locks; their keys take 24 KiB, so they stay in the cache
+
+cdef class Delivery:
+    cdef int32_t _socket
+    cdef int32_t _pid
+    cdef int32_t _vnas
+    cdef int32_t _outcome
+
+cdef class Dispatcher:
+    cdef readonly Tables tables
+    cdef readonly FragmentTable fragments
+
+    cdef int32_t dispatch_one(self, FlowKey* key, uint64_t n_bytes, int64_t time_ns, bint count, int32_t* vnas) noexcept
+
+# For Cython code that has frames in memory already, such as the replayer. Both take the locks themselves and need no GIL.
+cdef void dispatch_key_block(Dispatcher dispatcher, const FlowKey* keys, size_t n, int32_t* results,
+                             int32_t* vnases) noexcept nogil
+cdef void account_block(Dispatcher dispatcher, const int32_t* results, size_t n, const uint32_t* wire_lengths,
+                        const int64_t* times_ns) noexcept nogil
+cdef void parse_block(Dispatcher dispatcher, uint32_t link_type, const uint8_t* base, uint64_t n_bytes, size_t n,
+                      const uint64_t* offsets, const uint32_t* lengths, const uint32_t* wire_lengths,
+                      const int64_t* times_ns, FlowKey* keys) noexcept nogil

@@ -1,0 +1,383 @@
+"""From packets to sockets or outcomes: one packet, many keys, many frames."""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+from vnasfast.dispatch.accounting cimport account
+from vnasfast.dispatch.steps cimport dispatch_key
+from vnasfast.parse.fragments cimport FragmentTable, fragments_follow
+from vnasfast.parse.frame cimport parse_frame
+from vnasfast.tables.tables cimport (
+    MachineTables, Tables, pthread_mutex_lock, pthread_mutex_unlock, pthread_rwlock_rdlock, pthread_rwlock_unlock,
+)
+from vnasfast.tables.usage cimport Usage, usage_add, usage_count
+from vnasfast.typedefs cimport DELIVERED, FIRST_FRAGMENT, LATER_FRAGMENT, FlowKey
+
+import numpy as np
+
+from vnasfast.dispatch.packets import packet_bytes
+from vnasfast.dtypes import FLOW_KEY, Outcome
+from vnasfast.errors import InvalidValue
+
+cdef tuple OUTCOMES = tuple(Outcome(-number) for number in range(10))
+
+
+cdef class Delivery:
+    """What became of one packet.
+
+    Attributes
+    ----------
+    socket, pid : int or None
+        The socket and its process; None when the packet reached none.
+    vnas : int or None
+        The destination's VNAS ID; known for NO_PORT and NO_SOCKET too.
+    outcome : Outcome
+    """
+
+    @property
+    def socket(self):
+        return self._socket if self._socket >= 0 else None
+
+    @property
+    def pid(self):
+        return self._pid if self._socket >= 0 else None
+
+    @property
+    def vnas(self):
+        return self._vnas if self._vnas >= 0 else None
+
+    @property
+    def outcome(self):
+        return OUTCOMES[-self._outcome]
+
+    def __bool__(self):
+        return self._socket >= 0
+
+    def __eq__(self, other):
+        if not isinstance(other, Delivery):
+            return NotImplemented
+        return (self.socket, self.pid, self.vnas, self.outcome) == (other.socket, other.pid, other.vnas, other.outcome)
+
+    def __hash__(self):
+        return hash((self._socket, self._pid, self._vnas, self._outcome))
+
+    def __repr__(self):
+        return f"Delivery(socket={self.socket}, pid={self.pid}, vnas={self.vnas}, outcome={self.outcome.name})"
+
+
+# ---- blocks: the nogil loops ----------------------------------------------------------------------------------------
+
+cdef void dispatch_key_block(Dispatcher dispatcher, const FlowKey* keys, size_t n, int32_t* results,
+                             int32_t* vnases) noexcept nogil:
+    cdef const MachineTables* tables = &dispatcher.tables.c
+    cdef size_t i
+    cdef int32_t vnas
+    pthread_rwlock_rdlock(&dispatcher.tables.changing)
+    if vnases == NULL:
+        for i in range(n):
+            results[i] = dispatch_key(tables, &keys[i], &vnas)
+    else:
+        for i in range(n):
+            results[i] = dispatch_key(tables, &keys[i], &vnas)
+            vnases[i] = tables.vnases.rows[vnas].id if vnas >= 0 else -1
+    pthread_rwlock_unlock(&dispatcher.tables.changing)
+
+
+cdef void account_block(Dispatcher dispatcher, const int32_t* results, size_t n, const uint32_t* wire_lengths,
+                        const int64_t* times_ns) noexcept nogil:
+    cdef MachineTables* tables = &dispatcher.tables.c
+    cdef Usage delivered
+    cdef size_t i
+    cdef uint64_t n_bytes
+    cdef int64_t time_ns
+    delivered.packets = delivered.bytes = 0
+    delivered.first_ns = delivered.last_ns = 0
+    pthread_rwlock_rdlock(&dispatcher.tables.changing)
+    pthread_mutex_lock(&dispatcher.tables.counting)
+    for i in range(n):
+        n_bytes = wire_lengths[i] if wire_lengths != NULL else 0
+        time_ns = times_ns[i] if times_ns != NULL else 0
+        if results[i] >= 0:
+            # A socket may have been closed since it was dispatched to; then its packets are counted as delivered only.
+            if tables.sockets.rows[results[i]].order != 0:
+                usage_count(&tables.sockets.usage[results[i]], n_bytes, time_ns)
+            usage_count(&delivered, n_bytes, time_ns)
+        else:
+            usage_count(&tables.outcomes[-results[i]], n_bytes, time_ns)
+    usage_add(&tables.outcomes[DELIVERED], &delivered)
+    pthread_mutex_unlock(&dispatcher.tables.counting)
+    pthread_rwlock_unlock(&dispatcher.tables.changing)
+
+
+cdef void parse_block(Dispatcher dispatcher, uint32_t link_type, const uint8_t* base, uint64_t n_bytes, size_t n,
+                      const uint64_t* offsets, const uint32_t* lengths, const uint32_t* wire_lengths,
+                      const int64_t* times_ns, FlowKey* keys) noexcept nogil:
+    cdef size_t i
+    cdef uint32_t length, wire_length
+    for i in range(n):
+        length = lengths[i]
+        wire_length = wire_lengths[i] if wire_lengths != NULL else length
+        # Checked before, and here again: another thread may write to the caller's arrays while the GIL is free.
+        if offsets[i] > n_bytes or length > n_bytes - offsets[i]:
+            length = 0
+        parse_frame(link_type, base + (offsets[i] if length != 0 else 0), length, wire_length, &keys[i])
+        if keys[i].status == FIRST_FRAGMENT or keys[i].status == LATER_FRAGMENT:
+            pthread_mutex_lock(&dispatcher.tables.counting)
+            fragments_follow(&dispatcher.fragments.c_fragments, &keys[i], times_ns[i] if times_ns != NULL else 0)
+            pthread_mutex_unlock(&dispatcher.tables.counting)
+
+
+cdef size_t first_outside(size_t n, const uint64_t* offsets, const uint32_t* lengths, uint64_t n_bytes) noexcept nogil:
+    cdef size_t i
+    for i in range(n):
+        if offsets[i] > n_bytes or lengths[i] > n_bytes - offsets[i]:
+            return i
+    return n
+
+
+# ---- arguments ------------------------------------------------------------------------------------------------------
+
+cdef column(values, dtype, str name, Py_ssize_t n):
+    """Return an array of n contiguous `dtype`, without a copy where the values are that already."""
+    array = np.asarray(values)
+    if array.ndim != 1 or (n >= 0 and array.shape[0] != n):
+        raise InvalidValue(f"{name} has shape {array.shape}: it must have one dimension"
+                           + (f" and {n} values, one a packet" if n >= 0 else ""))
+    if array.dtype != dtype:
+        if array.size and array.dtype.kind not in "iu":
+            raise InvalidValue(f"{name} has dtype {array.dtype}: it must hold integers ({np.dtype(dtype).name})")
+        limits = np.iinfo(dtype)
+        if array.size and (int(array.min()) < limits.min or int(array.max()) > limits.max):
+            raise InvalidValue(f"{name} holds values outside {np.dtype(dtype).name}")
+    return np.ascontiguousarray(array, dtype)
+
+
+cdef results_array(out, Py_ssize_t n):
+    if out is None:
+        return np.empty(n, np.int32)
+    if not isinstance(out, np.ndarray) or out.dtype != np.int32 or out.shape != (n,):
+        raise InvalidValue(f"out must be a numpy array of {n} int32")
+    if not out.flags.c_contiguous or not out.flags.writeable:
+        raise InvalidValue("out must be contiguous and writable")
+    return out
+
+
+cdef class Dispatcher:
+    """Tables, and what is dispatched by them.
+
+    Parameters
+    ----------
+    tables : Tables
+    fragments : FragmentTable
+    """
+
+    def __init__(self, Tables tables not None, FragmentTable fragments not None):
+        self.tables = tables
+        self.fragments = fragments
+
+    cdef int32_t dispatch_one(self, FlowKey* key, uint64_t n_bytes, int64_t time_ns, bint count, int32_t* vnas) noexcept:
+        """Dispatch one parsed key under the GIL, which keeps changes away; follows fragments, and counts if asked."""
+        cdef int32_t result
+        cdef bint fragment = key.status == FIRST_FRAGMENT or key.status == LATER_FRAGMENT
+        if fragment or count:
+            pthread_mutex_lock(&self.tables.counting)
+        if fragment:
+            fragments_follow(&self.fragments.c_fragments, key, time_ns)
+        result = dispatch_key(&self.tables.c, key, vnas)
+        if count:
+            account(&self.tables.c, result, n_bytes, time_ns)
+        if fragment or count:
+            pthread_mutex_unlock(&self.tables.counting)
+        return result
+
+    cdef int32_t dispatch_frame(self, object frame, object link_type, int32_t source_pid, int64_t time_ns,
+                                object wire_length, bint count, int32_t* vnas) except? -100:
+        cdef Py_buffer view
+        cdef FlowKey key
+        cdef uint32_t length
+        if not PyObject_CheckBuffer(frame):
+            frame, link_type = packet_bytes(frame, link_type)
+        PyObject_GetBuffer(frame, &view, PyBUF_SIMPLE)
+        try:
+            length = view.len
+            if wire_length is not None:
+                length = wire_length
+            parse_frame(1 if link_type is None else <uint32_t>link_type, <const uint8_t*>view.buf, <uint32_t>view.len,
+                        length, &key)
+        finally:
+            PyBuffer_Release(&view)
+        key.source_pid = source_pid
+        return self.dispatch_one(&key, length, time_ns, count, vnas)
+
+    def dispatch(self, frame, link_type=None, *, int32_t source_pid=0, int64_t time_ns=0, wire_length=None,
+                 bint count=True):
+        """Dispatch one frame.
+
+        Parameters
+        ----------
+        frame : bytes-like, or a dpkt or scapy packet
+            From its link-layer header on.
+        link_type : int, optional
+            The LINKTYPE number; default Ethernet (1), or what the packet object is.
+        source_pid : int, optional
+            The process that sent it, for loopback destinations; 0: not given.
+        time_ns : int, optional
+            Nanoseconds since the epoch, for counters and the age of fragments; 0: not known.
+        wire_length : int, optional
+            Bytes on the wire, when the capture holds fewer.
+        count : bool, optional
+            Whether the counters are to count it.
+
+        Returns
+        -------
+        Delivery
+        """
+        cdef int32_t vnas = -1
+        cdef int32_t result = self.dispatch_frame(frame, link_type, source_pid, time_ns, wire_length, count, &vnas)
+        return self.delivery(result, vnas)
+
+    def dispatch_id(self, frame, link_type=None, *, int32_t source_pid=0, int64_t time_ns=0, wire_length=None,
+                    bint count=True):
+        """Dispatch one frame to an integer: its socket ID, or a negative Outcome. Parameters as for `dispatch`."""
+        cdef int32_t vnas
+        return self.dispatch_frame(frame, link_type, source_pid, time_ns, wire_length, count, &vnas)
+
+    cdef Delivery delivery(self, int32_t result, int32_t vnas):
+        cdef Delivery made = Delivery.__new__(Delivery)
+        made._socket = result
+        made._outcome = 0 if result >= 0 else result
+        made._vnas = self.tables.c.vnases.rows[vnas].id if vnas >= 0 else -1
+        made._pid = self.tables.c.processes.rows[self.tables.c.sockets.rows[result].process].pid if result >= 0 else -1
+        return made
+
+    def dispatch_batch(self, keys, *, wire_lengths=None, times_ns=None, out=None, bint count=True):
+        """Dispatch many parsed keys. Runs without the GIL.
+
+        Parameters
+        ----------
+        keys : ndarray of FLOW_KEY, shape (n,)
+        wire_lengths : array of uint32, shape (n,), optional
+            Bytes on the wire, for the counters; default 0 each.
+        times_ns : array of int64, shape (n,), optional
+            Nanoseconds since the epoch, for the counters.
+        out : ndarray of int32, shape (n,), optional
+            Where the results go; default a new array.
+        count : bool, optional
+            Whether the counters are to count them.
+
+        Returns
+        -------
+        ndarray of int32, shape (n,)
+            Socket IDs, or negative Outcomes.
+
+        Raises
+        ------
+        InvalidValue
+            An array has the wrong dtype or shape.
+
+        Notes
+        -----
+        Other threads may change tables meanwhile; each packet is then dispatched by the tables before or after a change.
+        """
+        if not isinstance(keys, np.ndarray) or keys.dtype != FLOW_KEY or keys.ndim != 1:
+            raise InvalidValue("keys must be a numpy array of FLOW_KEY with one dimension: make it with flow_keys() or parse_frames()")
+        cdef const FlowKey[::1] key_view = np.ascontiguousarray(keys)
+        cdef Py_ssize_t n = key_view.shape[0], start, size
+        cdef const uint32_t[::1] length_view
+        cdef const int64_t[::1] time_view
+        cdef const uint32_t* length_column = NULL
+        cdef const int64_t* time_column = NULL
+        results = results_array(out, n)
+        cdef int32_t[::1] result_view = results
+        if n == 0:
+            return results
+        if wire_lengths is not None:
+            length_view = column(wire_lengths, np.uint32, "wire_lengths", n)
+            length_column = &length_view[0]
+        if times_ns is not None:
+            time_view = column(times_ns, np.int64, "times_ns", n)
+            time_column = &time_view[0]
+        with nogil:
+            for start in range(0, n, BLOCK):
+                size = min(<Py_ssize_t>BLOCK, n - start)
+                dispatch_key_block(self, &key_view[start], size, &result_view[start], NULL)
+                if count:
+                    account_block(self, &result_view[start], size,
+                                  length_column + start if length_column != NULL else NULL,
+                                  time_column + start if time_column != NULL else NULL)
+        return results
+
+    def dispatch_frames(self, buffer, offsets, lengths, uint32_t link_type=1, *, wire_lengths=None, times_ns=None, out=None,
+                        bint count=True):
+        """Dispatch many frames that lie in one buffer. Runs without the GIL.
+
+        Parameters
+        ----------
+        buffer : bytes-like
+        offsets : array of uint64, shape (n,)
+            From the buffer's begin to each frame's first byte.
+        lengths : array of uint32, shape (n,)
+            Bytes captured.
+        link_type : int, optional
+            The LINKTYPE number; default Ethernet (1).
+        wire_lengths : array of uint32, shape (n,), optional
+            Bytes on the wire; default as captured.
+        times_ns : array of int64, shape (n,), optional
+            Nanoseconds since the epoch, for counters and the age of fragments.
+        out : ndarray of int32, shape (n,), optional
+            Where the results go; default a new array.
+        count : bool, optional
+            Whether the counters are to count them.
+
+        Returns
+        -------
+        ndarray of int32, shape (n,)
+            Socket IDs, or negative Outcomes.
+
+        Raises
+        ------
+        InvalidValue
+            An array has the wrong dtype or shape, or a frame lies outside the buffer.
+        """
+        cdef const uint64_t[::1] offset_view = column(offsets, np.uint64, "offsets", -1)
+        cdef Py_ssize_t n = offset_view.shape[0], start, size
+        cdef const uint32_t[::1] length_view = column(lengths, np.uint32, "lengths", n)
+        cdef const uint32_t[::1] wire_view
+        cdef const int64_t[::1] time_view
+        cdef const uint32_t* wire_column = NULL
+        cdef const int64_t* time_column = NULL
+        cdef FlowKey[BLOCK] keys
+        cdef Py_buffer view
+        cdef size_t outside
+        results = results_array(out, n)
+        cdef int32_t[::1] result_view = results
+        if n == 0:
+            return results
+        wire_column = &length_view[0]
+        if wire_lengths is not None:
+            wire_view = column(wire_lengths, np.uint32, "wire_lengths", n)
+            wire_column = &wire_view[0]
+        if times_ns is not None:
+            time_view = column(times_ns, np.int64, "times_ns", n)
+            time_column = &time_view[0]
+        PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
+        try:
+            outside = first_outside(n, &offset_view[0], &length_view[0], view.len)
+            if outside < <size_t>n:
+                raise InvalidValue(
+                    f"frame {outside} (offset {offset_view[outside]}, length {length_view[outside]}) lies outside the buffer of"
+                    f" {view.len} bytes"
+                )
+            with nogil:
+                for start in range(0, n, BLOCK):
+                    size = min(<Py_ssize_t>BLOCK, n - start)
+                    parse_block(self, link_type, <const uint8_t*>view.buf, view.len, size, &offset_view[start],
+                                &length_view[start], wire_column + start,
+                                time_column + start if time_column != NULL else NULL, keys)
+                    dispatch_key_block(self, keys, size, &result_view[start], NULL)
+                    if count:
+                        account_block(self, &result_view[start], size, wire_column + start,
+                                      time_column + start if time_column != NULL else NULL)
+        finally:
+            PyBuffer_Release(&view)
+        return results

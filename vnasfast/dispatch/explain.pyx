@@ -1,0 +1,281 @@
+"""Why a packet went where it went: dispatch again, slowly, row by row, with words.
+
+This walks the tables in order of registration, as the source's flow chart does, and uses none of the answers that the tables
+keep ready for `dispatch`; that the two agree on every packet is one of the tests.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+
+from vnasfast.dispatch.dispatcher cimport Dispatcher
+from vnasfast.parse.fragments cimport fragments_follow
+from vnasfast.parse.frame cimport parse_frame
+from vnasfast.tables.family cimport IPV4, family_of, is_any, is_loopback
+from vnasfast.tables.hashing cimport hash_flow, load64
+from vnasfast.tables.processes cimport process_find
+from vnasfast.tables.sockets cimport Endpoint, NO_PROTOCOL, SocketTable, port_find, protocol_number
+from vnasfast.tables.tables cimport MachineTables
+from vnasfast.typedefs cimport FIRST_FRAGMENT, FOLLOWS_FIRST, LATER_FRAGMENT, MALFORMED, FlowKey
+
+import numpy as np
+
+from vnasfast.dispatch.explanation import Explanation, Step
+from vnasfast.dispatch.packets import packet_bytes
+from vnasfast.dtypes import FLOW_KEY, Outcome
+from vnasfast.errors import InvalidValue
+from vnasfast.parse.text import address_text, protocol_name
+
+cdef int MOST_ROWS = 40     # shown of a step; a port may have a million sockets
+
+cdef dict REASONS = {
+    Outcome.NOT_IP: "the frame holds no IP packet that is understood",
+    Outcome.NO_TRANSPORT: "none of TCP, UDP, SCTP, DCCP, UDP-Lite follows the IP header",
+    Outcome.LATER_FRAGMENT: "a fragment after the first carries no ports, and its first fragment was not seen",
+    Outcome.TRUNCATED: "the capture cut the frame before the ports",
+    Outcome.MALFORMED: "the frame contradicts itself",
+}
+
+
+cdef str address(uint64_t hi, uint64_t lo):
+    cdef uint64_t[2] words
+    words[0] = hi
+    words[1] = lo
+    return address_text((<char*>words)[:16])
+
+
+cdef str vlan_text(uint32_t vlan):
+    return f"VLAN {vlan}" if vlan else "untagged"
+
+
+cdef class Walk:
+    """One explanation in the making."""
+
+    cdef Dispatcher dispatcher
+    cdef const MachineTables* c
+    cdef const FlowKey* key
+    cdef list steps
+    cdef list rows
+    cdef int n_rows
+
+    cdef int look(self, str row) except -1:
+        if self.n_rows < MOST_ROWS:
+            self.rows.append(row)
+        self.n_rows += 1
+        return 0
+
+    cdef int conclude(self, str name, str answer) except -1:
+        if self.n_rows > MOST_ROWS:
+            self.rows.append(f"… and {self.n_rows - MOST_ROWS} more rows")
+        self.steps.append(Step(name, tuple(self.rows), answer))
+        self.rows = []
+        self.n_rows = 0
+        return 0
+
+    cdef object end(self, int32_t result, int32_t vnas):
+        cdef object vnas_id = self.c.vnases.rows[vnas].id if vnas >= 0 else None
+        if result < 0:
+            return Explanation(None, None, vnas_id, Outcome(result), tuple(self.steps))
+        return Explanation(result, self.c.processes.rows[self.c.sockets.rows[result].process].pid, vnas_id,
+                           Outcome.DELIVERED, tuple(self.steps))
+
+    cdef int32_t parsed(self) except? -100:
+        """What parsing left: 0, or its outcome."""
+        cdef uint64_t lo = load64(self.key.destination + 8), hi = load64(self.key.destination)
+        cdef int32_t outcome = self.key.status
+        name = f"The packet ({vlan_text(self.key.vlan)})"
+        if hi | lo:
+            self.look(f"from {address(load64(self.key.source), load64(self.key.source + 8))} to {address(hi, lo)}, protocol"
+                      f" {protocol_name(self.key.protocol)}")
+        if outcome >= 0 and protocol_number(self.key.protocol) == NO_PROTOCOL:
+            outcome = Outcome.NO_TRANSPORT
+        if outcome < 0:
+            outcome = max(outcome, <int32_t>MALFORMED)
+            self.conclude(name, f"{Outcome(outcome).name}: {REASONS.get(outcome, 'the key says so')}")
+            return outcome
+        self.look(f"from port {self.key.source_port} to port {self.key.destination_port}")
+        self.conclude(name, {
+            <int>FIRST_FRAGMENT: "a first fragment: its later fragments will follow it",
+            <int>FOLLOWS_FIRST: "a later fragment: it follows its first fragment, whose ports these are",
+        }.get(self.key.status, "has what dispatch needs"))
+        return 0
+
+    cdef int32_t owner_of_endpoint(self, uint64_t hi, uint64_t lo) except? -100:
+        """Step 1: whose a loopback source endpoint is, when exactly one VNAS can own it."""
+        cdef const SocketTable* table = &self.c.sockets
+        cdef int32_t row = port_find(table, protocol_number(self.key.protocol), self.key.source_port)
+        cdef int32_t socket = table.ports[row].first if row >= 0 else -1
+        cdef const Endpoint* endpoint
+        owners = set()
+        while socket >= 0:
+            endpoint = &table.endpoints[table.rows[socket].endpoint]
+            if self.receives(endpoint, hi, lo):
+                owners.add(endpoint.vnas)
+                self.look(f"socket {socket} of the source port, VNAS {self.c.vnases.rows[endpoint.vnas].id}: may own it")
+            socket = table.rows[socket].next_on_port
+        return owners.pop() if len(owners) == 1 else -1
+
+    cdef int32_t source_vnas(self) except? -100:
+        cdef uint64_t hi = load64(self.key.source), lo = load64(self.key.source + 8)
+        cdef int32_t row
+        cdef int32_t vnas = -1
+        if self.key.source_pid != 0:
+            row = process_find(&self.c.processes, &self.c.seed, self.key.source_pid)
+            if row < 0:
+                self.look(f"process table: no process {self.key.source_pid}")
+                return -1
+            vnas = self.c.processes.rows[row].vnas
+            self.look(f"process table: process {self.key.source_pid}, VNAS {self.c.vnases.rows[vnas].id}")
+            return vnas
+        if is_loopback(hi, lo):
+            return self.owner_of_endpoint(hi, lo)
+        return self.vnas_of_address(hi, lo)
+
+    cdef int32_t vnas_of_address(self, uint64_t hi, uint64_t lo) except? -100:
+        """Look for (VLAN, address) in the ANY-address table, in order of registration."""
+        cdef int32_t row = self.c.addresses.first
+        while row >= 0:
+            found = &self.c.addresses.rows[row]
+            if found.hi == hi and found.lo == lo:
+                said = (f"ANY-address table: {address(hi, lo)} ({vlan_text(found.vlan)}), VNAS"
+                        f" {self.c.vnases.rows[found.vnas].id}, {self.dispatcher.tables.interfaces.name(found.interface)}")
+                if found.vlan == self.key.vlan:
+                    self.look(said)
+                    return found.vnas
+                self.look(said + ": another VLAN")
+            row = found.next
+        return -1
+
+    cdef bint receives(self, const Endpoint* endpoint, uint64_t hi, uint64_t lo) noexcept:
+        """Whether an endpoint's recipient address covers an address; its VNAS is not asked."""
+        if not is_any(endpoint.hi, endpoint.lo):
+            return endpoint.hi == hi and endpoint.lo == lo
+        if family_of(hi, lo) == IPV4:
+            return not endpoint.v6only
+        return family_of(endpoint.hi, endpoint.lo) != IPV4
+
+    cdef int32_t chosen_by_flow(self, int32_t first) except? -100:
+        """Choose among the sockets that share the first's endpoint."""
+        cdef const SocketTable* table = &self.c.sockets
+        cdef int32_t endpoint = table.rows[first].endpoint
+        cdef int32_t socket = table.ports[table.endpoints[endpoint].port].first
+        cdef uint64_t flow = hash_flow(&self.c.seed, self.key) >> 32
+        members = []
+        while socket >= 0:
+            if table.rows[socket].endpoint == endpoint:
+                members.append(socket)
+            socket = table.rows[socket].next_on_port
+        if len(members) == 1:
+            self.conclude("4. Which of the port's sockets, in order of registration?",
+                          f"socket {first}: the first that matches (policy registration)")
+            return first
+        socket = members[flow * len(members) >> 32]
+        self.conclude("4. Which of the port's sockets, in order of registration?",
+                      f"socket {socket}: socket {first} is the first that matches, {len(members)} sockets share its port, and the"
+                      " flow's hash chooses this one")
+        return socket
+
+    cdef int32_t choose_socket(self, int32_t port, int32_t vnas, uint64_t hi, uint64_t lo) except? -100:
+        """Step 4, policy registration."""
+        cdef const SocketTable* table = &self.c.sockets
+        cdef int32_t socket = table.ports[port].first
+        cdef const Endpoint* endpoint
+        while socket >= 0:
+            endpoint = &table.endpoints[table.rows[socket].endpoint]
+            if is_any(endpoint.hi, endpoint.lo):
+                said = "ANY" + (", IPv6 only" if endpoint.v6only else
+                                ", IPv4 only" if family_of(endpoint.hi, endpoint.lo) == IPV4 else "")
+            else:
+                said = address(endpoint.hi, endpoint.lo)
+            said = f"socket {socket}: {said}, VNAS {self.c.vnases.rows[endpoint.vnas].id}"
+            if endpoint.vnas != vnas:
+                self.look(said + ": another VNAS")
+            elif not self.receives(endpoint, hi, lo):
+                self.look(said + (": another family" if endpoint.any else ": another address"))
+            else:
+                self.look(said + ": matches")
+                return self.chosen_by_flow(socket)
+            socket = table.rows[socket].next_on_port
+        self.conclude("4. Which of the port's sockets, in order of registration?",
+                      f"NO_SOCKET: none of them waits in VNAS {self.c.vnases.rows[vnas].id} for this address")
+        return Outcome.NO_SOCKET
+
+    cdef object run(self):
+        cdef uint64_t hi = load64(self.key.destination), lo = load64(self.key.destination + 8)
+        cdef int32_t vnas, port, result = self.parsed()
+        if result < 0:
+            return self.end(result, -1)
+        if is_loopback(hi, lo):
+            vnas = self.source_vnas()
+            if vnas < 0:
+                self.conclude("1. The destination is loopback: which VNAS sent it?",
+                              "UNKNOWN_SOURCE: no source process was given, and not exactly one VNAS can own the source endpoint"
+                              if self.key.source_pid == 0 else "UNKNOWN_SOURCE: the source process given does not exist")
+                return self.end(Outcome.UNKNOWN_SOURCE, -1)
+            self.conclude("1. The destination is loopback: which VNAS sent it?",
+                          f"VNAS {self.c.vnases.rows[vnas].id}: a VNAS reaches its own servers on loopback")
+        else:
+            vnas = self.vnas_of_address(hi, lo)
+            if vnas < 0:
+                self.conclude("2. Whose is the destination address?",
+                              f"NO_VNAS: ({vlan_text(self.key.vlan)}, {address(hi, lo)}) is not in the ANY-address table")
+                return self.end(Outcome.NO_VNAS, -1)
+            self.conclude("2. Whose is the destination address?", f"VNAS {self.c.vnases.rows[vnas].id}")
+        name = f"{protocol_name(self.key.protocol)} port {self.key.destination_port}"
+        port = port_find(&self.c.sockets, protocol_number(self.key.protocol), self.key.destination_port)
+        if port < 0:
+            self.conclude(f"3. Who waits on {name}?", "NO_PORT: no socket of any VNAS")
+            return self.end(Outcome.NO_PORT, vnas)
+        self.conclude(f"3. Who waits on {name}?", f"{self.c.sockets.ports[port].n_sockets} socket(s)")
+        return self.end(self.choose_socket(port, vnas, hi, lo), vnas)
+
+
+cdef object explain_c_key(Dispatcher dispatcher, const FlowKey* key):
+    cdef Walk walk = Walk.__new__(Walk)
+    walk.dispatcher = dispatcher
+    walk.c = &dispatcher.tables.c
+    walk.key = key
+    walk.steps = []
+    walk.rows = []
+    return walk.run()
+
+
+def explain_key(Dispatcher dispatcher not None, key):
+    """Explain how a parsed key is dispatched. Changes and counts nothing.
+
+    Parameters
+    ----------
+    dispatcher : Dispatcher
+    key : FLOW_KEY scalar, or array of one
+
+    Returns
+    -------
+    Explanation
+    """
+    keys = np.ascontiguousarray(np.atleast_1d(key))
+    if keys.dtype != FLOW_KEY or keys.shape != (1,):
+        raise InvalidValue("explain_key takes one FLOW_KEY: make it with flow_keys() or parse_frames()")
+    cdef const FlowKey[::1] view = keys
+    return explain_c_key(dispatcher, &view[0])
+
+
+def explain_frame(Dispatcher dispatcher not None, frame, link_type, int32_t source_pid, wire_length, time_ns):
+    """Explain how a frame is dispatched. Changes and counts nothing; parameters as for `Dispatcher.dispatch`.
+
+    Returns
+    -------
+    Explanation
+    """
+    cdef Py_buffer view
+    cdef FlowKey key
+    if not PyObject_CheckBuffer(frame):
+        frame, link_type = packet_bytes(frame, link_type)
+    PyObject_GetBuffer(frame, &view, PyBUF_SIMPLE)
+    try:
+        parse_frame(1 if link_type is None else <uint32_t>link_type, <const uint8_t*>view.buf, <uint32_t>view.len,
+                    view.len if wire_length is None else <uint32_t>wire_length, &key)
+    finally:
+        PyBuffer_Release(&view)
+    key.source_pid = source_pid
+    if key.status == LATER_FRAGMENT:    # a first fragment would be remembered, and explaining changes nothing
+        fragments_follow(&dispatcher.fragments.c_fragments, &key, time_ns)
+    return explain_c_key(dispatcher, &key)

@@ -1,0 +1,90 @@
+# Dispatch of one packet: DESIGN's steps 1 to 4, from a flow key to a socket or an outcome.
+#
+#   1  destination is loopback      → the VNAS of the packet's source process     else UNKNOWN_SOURCE
+#   2  otherwise                    → the VNAS of (VLAN, destination)             else NO_VNAS
+#   3  (protocol, destination port) → the port's sockets                          else NO_PORT
+#   4  policy                       → the socket                                  else NO_SOCKET
+#
+# Steps 1 to 3 are the same under every policy; step 4 is the policy's. A policy is a function like choose_socket in
+# registration.pxd, called at the one place marked below.
+#
+# All functions here only read. Many readers or one writer.
+
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+
+from vnasfast.dispatch.registration cimport choose_socket
+from vnasfast.tables.addresses cimport address_find
+from vnasfast.tables.counts cimport count_find
+from vnasfast.tables.family cimport family_of, is_loopback
+from vnasfast.tables.hashing cimport load64
+from vnasfast.tables.processes cimport process_find
+from vnasfast.tables.sockets cimport NO_PROTOCOL, PortRow, port_find, protocol_number
+from vnasfast.tables.tables cimport MachineTables
+from vnasfast.typedefs cimport MALFORMED, NO_PORT, NO_TRANSPORT, NO_VNAS, UNKNOWN_SOURCE, FlowKey
+
+cdef inline int32_t endpoint_owner(const MachineTables* tables, const FlowKey* key, uint32_t protocol) noexcept nogil:
+    """Find the VNAS of a loopback source endpoint when exactly one can own it; else -1."""
+    cdef uint64_t hi = load64(key.source), lo = load64(key.source + 8)
+    cdef int family = family_of(hi, lo)
+    cdef int32_t row = port_find(&tables.sockets, protocol, key.source_port)
+    cdef int32_t owner
+    cdef uint32_t n_any, n_specific = 0
+    cdef const PortRow* port
+    if row < 0:
+        return -1
+    port = &tables.sockets.ports[row]
+    n_any = port.by_vnas[family].n_used
+    owner = count_find(&tables.sockets.loopback_owners, &tables.seed, hi, lo, row)
+    if owner >= 0:
+        n_specific = tables.sockets.loopback_owners.rows[owner].n
+    if n_any == 1 and n_specific == 0:
+        return <int32_t>port.vnas_sum[family]
+    if n_specific == 1 and (n_any == 0 or (n_any == 1 and port.vnas_sum[family]
+                                           == tables.sockets.loopback_owners.rows[owner].sum)):
+        return <int32_t>tables.sockets.loopback_owners.rows[owner].sum
+    return -1
+
+cdef inline int32_t source_vnas(const MachineTables* tables, const FlowKey* key, uint32_t protocol) noexcept nogil:
+    """Step 1: the VNAS of the process that sent a loopback packet, or -1."""
+    cdef int32_t row
+    cdef uint64_t hi, lo
+    if key.source_pid != 0:
+        row = process_find(&tables.processes, &tables.seed, key.source_pid)
+        return tables.processes.rows[row].vnas if row >= 0 else -1
+    hi = load64(key.source)
+    lo = load64(key.source + 8)
+    if is_loopback(hi, lo):
+        return endpoint_owner(tables, key, protocol)
+    row = address_find(&tables.addresses, &tables.seed, hi, lo, key.vlan)
+    return tables.addresses.rows[row].vnas if row >= 0 else -1
+
+cdef inline int32_t dispatch_key(const MachineTables* tables, const FlowKey* key, int32_t* vnas) noexcept nogil:
+    """Dispatch one key: a socket, or a negative outcome.
+
+    `vnas` receives the VNAS number of the destination, -1 where none was found.
+    """
+    cdef uint64_t hi, lo
+    cdef uint32_t protocol
+    cdef int32_t row
+    vnas[0] = -1
+    if key.status < 0:
+        return key.status if key.status >= MALFORMED else MALFORMED
+    protocol = protocol_number(key.protocol)
+    if protocol == NO_PROTOCOL:
+        return NO_TRANSPORT
+    hi = load64(key.destination)
+    lo = load64(key.destination + 8)
+    if is_loopback(hi, lo):
+        vnas[0] = source_vnas(tables, key, protocol)
+        if vnas[0] < 0:
+            return UNKNOWN_SOURCE
+    else:
+        row = address_find(&tables.addresses, &tables.seed, hi, lo, key.vlan)
+        if row < 0:
+            return NO_VNAS
+        vnas[0] = tables.addresses.rows[row].vnas
+    row = port_find(&tables.sockets, protocol, key.destination_port)
+    if row < 0:
+        return NO_PORT
+    # The policy. `linux` will be the other function here, chosen once a batch, not once a packet.
+    return choose_socket(tables, key, hi, lo, row, vnas[0])

@@ -1,0 +1,392 @@
+"""ServerMachine: the tables together, and what processes ask of them."""
+
+import os
+import secrets
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vnasfast import tablefile
+from vnasfast.dispatch.dispatcher import Dispatcher
+from vnasfast.dispatch.explain import explain_frame, explain_key
+from vnasfast.dispatch.explanation import Explanation
+from vnasfast.dtypes import Outcome
+from vnasfast.errors import AddressNotAvailable, InvalidValue
+from vnasfast.parse.fragments import FragmentTable
+from vnasfast.tables.check import check_tables
+from vnasfast.tables.rows import AddressRow, ProcessRow, RouteRow, SocketRow, Usage
+from vnasfast.tables.tables import Tables
+from vnasfast.values import (
+    PROTOCOL_NAMES,
+    checked,
+    packed_address,
+    packed_network,
+    protocol_number,
+    unpacked_address,
+    unpacked_network,
+)
+
+_MOST = 2**31 - 1
+_ANY_IPV4 = packed_address("0.0.0.0")  # noqa: S104 - the name of ANY, nothing is bound
+_ANY_IPV6 = bytes(16)
+
+
+class ServerMachine(Dispatcher):
+    """One operating system that serves as several machines: its processes, addresses, sockets and routes.
+
+    Process 1 exists in VNAS 0. An operation that raises changes nothing.
+
+    Parameters
+    ----------
+    seed : int, optional
+        64 bits that seed the hashes: of the tables, and of the choice among sockets that share a port. Default: random.
+        With a given seed the same flows reach the same sockets in every run.
+
+    Attributes
+    ----------
+    names : dict of int to str
+        VNAS ID → a name for reports.
+
+    Notes
+    -----
+    Changes hold the GIL; batches run without it, so readers in other threads see each change whole or not at all.
+    """
+
+    names: dict[int, str]
+
+    def __init__(self, *, seed: int | None = None) -> None:
+        seed = secrets.randbits(64) if seed is None else checked(seed, "seed", 0, 2**64 - 1)
+        super().__init__(Tables(seed), FragmentTable())
+        self.names = {}
+
+    # ---- processes ---------------------------------------------------------------------------------------------------
+
+    def fork(self, parent: int, *, pid: int | None = None) -> int:
+        """Start a child in its parent's VNAS.
+
+        Parameters
+        ----------
+        parent : int
+            The parent's PID.
+        pid : int, optional
+            The child's PID; default the next free one.
+
+        Returns
+        -------
+        int
+            The child's PID.
+
+        Raises
+        ------
+        NoSuchProcess, ProcessExists, InvalidValue
+        """
+        return self.tables.start(_pid(parent), None, None if pid is None else _pid(pid))
+
+    def vnas_start(self, parent: int, vnas: int, *, pid: int | None = None) -> int:
+        """Start a child in a named VNAS.
+
+        Parameters
+        ----------
+        parent : int
+            The parent's PID.
+        vnas : int
+            The VNAS ID, 0 to 2**31 - 1.
+        pid : int, optional
+            The child's PID; default the next free one.
+
+        Returns
+        -------
+        int
+            The child's PID.
+
+        Raises
+        ------
+        NoSuchProcess, ProcessExists, InvalidValue
+        """
+        vnas = checked(vnas, "VNAS ID", 0, _MOST)
+        return self.tables.start(_pid(parent), vnas, None if pid is None else _pid(pid))
+
+    def exit(self, pid: int) -> None:
+        """Remove a process and close its sockets; its children go to process 1 and keep their VNAS.
+
+        Raises
+        ------
+        NoSuchProcess
+        InvalidValue
+            Process 1 can't exit.
+        """
+        self.tables.exit(_pid(pid))
+
+    # ---- interface addresses -----------------------------------------------------------------------------------------
+
+    def validate(self, pid: int, address: str | IPv4Address | IPv6Address, interface: str, *, vlan: int = 0) -> bool:
+        """Bring an address up on an interface, for the VNAS of the asking process.
+
+        Parameters
+        ----------
+        pid : int
+            The asking process.
+        address : str or ipaddress object
+        interface : str
+            Any name: eth0, bond0, eth0.100, eth0:1.
+        vlan : int, optional
+            VLAN ID, 1 to 4095; 0: untagged.
+
+        Returns
+        -------
+        bool
+            False when (VLAN, address) is in the ANY-address table already; then nothing changes.
+
+        Raises
+        ------
+        NoSuchProcess, InvalidValue
+        """
+        if not isinstance(interface, str) or not interface:
+            raise InvalidValue(f"{interface!r} is no interface name: it must be a text such as eth0")
+        return self.tables.validate(_pid(pid), _specific(address), interface, checked(vlan, "VLAN ID", 0, 4095))
+
+    def invalidate(self, pid: int, address: str | IPv4Address | IPv6Address, *, vlan: int = 0) -> bool:
+        """Take an address down, if it is registered with the VNAS of the asking process.
+
+        Returns
+        -------
+        bool
+            False when (VLAN, address, that VNAS) is not in the ANY-address table.
+
+        Raises
+        ------
+        NoSuchProcess, InvalidValue
+        """
+        return self.tables.invalidate(_pid(pid), _specific(address), checked(vlan, "VLAN ID", 0, 4095))
+
+    # ---- sockets -----------------------------------------------------------------------------------------------------
+
+    def bind(
+        self,
+        pid: int,
+        protocol: str | int,
+        port: int,
+        address: str | IPv4Address | IPv6Address = "ANY",
+        *,
+        v6only: bool = False,
+        sharing: bool = False,
+        freebind: bool = False,
+    ) -> int:
+        """Register a socket of a process; its VNAS is the process's.
+
+        Parameters
+        ----------
+        pid : int
+        protocol : str or int
+            tcp, udp, sctp, dccp, udplite, or the IP protocol number.
+        port : int
+            1 to 65535.
+        address : str or ipaddress object, optional
+            The recipient address. "ANY" is ``::``, which receives IPv6 and IPv4; ``0.0.0.0`` receives IPv4 only.
+        v6only : bool, optional
+            An IPv6 ANY socket then receives no IPv4.
+        sharing : bool, optional
+            Ask for port sharing: several such sockets may have the same address, and each flow keeps to one of them.
+        freebind : bool, optional
+            Bind a specific address that does not belong to the VNAS (yet).
+
+        Returns
+        -------
+        int
+            The socket ID.
+
+        Raises
+        ------
+        AddressInUse
+            The VNAS has a socket with this protocol, port and address, and not both asked for port sharing.
+        AddressNotAvailable
+            A specific address does not belong to the VNAS.
+        NoSuchProcess, InvalidValue
+        """
+        number = protocol_number(protocol)
+        port = checked(port, "port", 1, 65535)
+        packed = packed_address(address)
+        if v6only and packed.startswith(_ANY_IPV4[:12]):
+            raise InvalidValue(f"v6only makes no sense for the IPv4 address {unpacked_address(packed)}")
+        try:
+            return self.tables.bind(_pid(pid), number, port, packed, v6only, sharing, freebind)
+        except AddressNotAvailable as error:
+            raise AddressNotAvailable(f"{address}: {error.strerror}") from None
+
+    def close(self, socket: int) -> None:
+        """Close a socket. Its ID may be given to a later socket.
+
+        Raises
+        ------
+        NoSuchSocket
+        """
+        self.tables.close(checked(socket, "socket ID", 0, _MOST))
+
+    # ---- routes ------------------------------------------------------------------------------------------------------
+
+    def set_route(self, network: object, interface: str) -> None:
+        """Route a network to an interface, in place of the one it had.
+
+        Parameters
+        ----------
+        network : str or ipaddress network or None
+            Such as "10.0.0.0/8"; "default" or None for the default of both families.
+        interface : str
+        """
+        if not isinstance(interface, str) or not interface:
+            raise InvalidValue(f"{interface!r} is no interface name: it must be a text such as eth0")
+        self.tables.set_route(*packed_network(network), interface)
+
+    def remove_route(self, network: object) -> bool:
+        """Remove the route of exactly this network; False when there is none."""
+        return self.tables.remove_route(*packed_network(network))
+
+    def source_address(self, pid: int, destination: str | IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+        """Choose the source address of a request or reply (source address setting).
+
+        The process's VNAS; the interface to which the destination is routed; the first entry of the ANY-address table, in
+        order of registration, of the destination's family, with that VNAS and that interface.
+
+        Raises
+        ------
+        AddressNotAvailable
+            There is no route, or no such entry.
+        NoSuchProcess, InvalidValue
+        """
+        return unpacked_address(self.tables.source_address(_pid(pid), packed_address(destination)))
+
+    # ---- why -----------------------------------------------------------------------------------------------------------
+
+    def explain(
+        self,
+        frame: object,
+        link_type: int | None = None,
+        *,
+        source_pid: int = 0,
+        wire_length: int | None = None,
+        time_ns: int = 0,
+    ) -> Explanation:
+        """Explain how `dispatch` decides on a frame, step by step. Changes and counts nothing.
+
+        Parameters are those of `dispatch`.
+        """
+        return explain_frame(self, frame, link_type, source_pid, wire_length, time_ns)
+
+    def explain_key(self, key: NDArray[Any] | np.void) -> Explanation:
+        """Explain how `dispatch_batch` decides on one key of FLOW_KEY."""
+        return explain_key(self, key)
+
+    # ---- views -------------------------------------------------------------------------------------------------------
+
+    @property
+    def processes(self) -> list[ProcessRow]:
+        """The process table, by PID."""
+        return [ProcessRow(*row) for row in self.tables.process_rows()]
+
+    @property
+    def addresses(self) -> list[AddressRow]:
+        """The ANY-address table, in order of registration."""
+        return [AddressRow(unpacked_address(row[0]), *row[1:]) for row in self.tables.address_rows()]
+
+    @property
+    def sockets(self) -> list[SocketRow]:
+        """The socket table, in order of registration."""
+        return [
+            SocketRow(socket, PROTOCOL_NAMES[protocol], port, unpacked_address(address), *rest)
+            for socket, protocol, port, address, *rest in self.tables.socket_rows()
+        ]
+
+    @property
+    def ports(self) -> dict[tuple[str, int], list[int]]:
+        """The port table: (protocol, port) → its sockets, in order of registration."""
+        ports: dict[tuple[str, int], list[int]] = {}
+        for row in self.sockets:
+            ports.setdefault((row.protocol, row.port), []).append(row.socket)
+        return ports
+
+    @property
+    def routes(self) -> list[RouteRow]:
+        """The routing table, in order of registration, the default last."""
+        return [
+            RouteRow(unpacked_network(network, length), interface)
+            for network, length, interface in self.tables.route_rows()
+        ]
+
+    @property
+    def any_tables(self) -> dict[int, list[AddressRow]]:
+        """The second embodiment's view: VNAS ID → its own ANY-address table, in order of registration."""
+        any_tables: dict[int, list[AddressRow]] = {}
+        for row in self.addresses:
+            any_tables.setdefault(row.vnas, []).append(row)
+        return any_tables
+
+    @property
+    def outcomes(self) -> dict[Outcome, Usage]:
+        """What became of all packets counted so far."""
+        return {Outcome(-number): usage for number, usage in enumerate(self.tables.outcome_usage())}
+
+    def usage_of_vnas(self) -> dict[int, Usage]:
+        """Map each VNAS ID to the packets of its sockets, those closed since included."""
+        return self.tables.vnas_usage()
+
+    def owns(self, vnas: int, address: str | IPv4Address | IPv6Address) -> bool:
+        """Tell whether a VNAS may bind an address without freebind."""
+        return self.tables.owns(checked(vnas, "VNAS ID", 0, _MOST), packed_address(address))
+
+    def check(self) -> None:
+        """Walk all tables and hold every invariant; for tests and for the suspicious.
+
+        Raises
+        ------
+        AssertionError
+        """
+        check_tables(self.tables)
+        self.fragments.check()
+
+    # ---- files -------------------------------------------------------------------------------------------------------
+
+    def to_toml(self, *, embodiment: int = 1) -> str:
+        """Write the tables as the text of a table file, in the first or second embodiment."""
+        return tablefile.to_toml(self, embodiment)
+
+    def save(self, path: str | os.PathLike[str], *, embodiment: int = 1) -> None:
+        """Write the tables to a table file, in place of what it held, at once or not at all."""
+        tablefile.save(self, path, embodiment)
+
+    @classmethod
+    def from_toml(cls, text: str, *, name: str = "<string>", seed: int | None = None) -> Self:
+        """Make a machine from the text of a table file.
+
+        Raises
+        ------
+        TableFileError
+            Says where and what is wrong, and what would be right.
+        """
+        machine = cls(seed=seed)
+        tablefile.fill(machine, text, name)
+        return machine
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, seed: int | None = None) -> Self:
+        """Make a machine from a table file.
+
+        Raises
+        ------
+        TableFileError, OSError
+        """
+        machine = cls(seed=seed)
+        tablefile.fill(machine, *tablefile.read(path))
+        return machine
+
+
+def _pid(pid: object) -> int:
+    return checked(pid, "PID", 1, _MOST)
+
+
+def _specific(address: object) -> bytes:
+    packed = packed_address(address)
+    if packed in (_ANY_IPV4, _ANY_IPV6):
+        raise InvalidValue("ANY can't be on an interface: give the address itself")
+    return packed

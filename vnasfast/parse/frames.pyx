@@ -1,0 +1,174 @@
+"""Many frames in one buffer to flow keys."""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+import numpy as np
+
+from vnasfast.dtypes import FLOW_KEY
+from vnasfast.errors import InvalidValue
+
+from vnasfast.parse.frame cimport parse_frame as c_parse_frame
+from vnasfast.parse.link cimport link_is_known as c_link_is_known
+from vnasfast.typedefs cimport FlowKey
+
+
+def _column(values, dtype, str name):
+    # One-dimensional, contiguous, of exactly `dtype`; the array itself where it is that already.
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise InvalidValue(f"{name} has {array.ndim} dimensions; one is needed")
+    if array.dtype != dtype and array.size:
+        if array.dtype.kind not in "iu":
+            raise InvalidValue(f"{name} has dtype {array.dtype}; integers are needed")
+        wrong = (array < 0) | (array > np.iinfo(dtype).max)
+        if wrong.any():
+            index = int(np.argmax(wrong))
+            raise InvalidValue(f"{name}[{index}] is {array[index]}; it must fit {np.dtype(dtype).name}")
+    return np.ascontiguousarray(array, dtype)
+
+
+def _keys_for(out, Py_ssize_t n):
+    if out is None:
+        return np.empty(n, FLOW_KEY)
+    if not isinstance(out, np.ndarray) or out.dtype != FLOW_KEY or out.shape != (n,):
+        raise InvalidValue(f"out must be a numpy array of {n} FLOW_KEY")
+    if not out.flags.c_contiguous or not out.flags.writeable:
+        raise InvalidValue("out must be contiguous and writable")
+    return out
+
+
+cdef Py_ssize_t _parse_all(
+    uint32_t link_type, const uint8_t* base, uint64_t n_bytes, Py_ssize_t n,
+    const uint64_t* offsets, const uint32_t* lengths, const uint32_t* wire_lengths, FlowKey* keys,
+) noexcept nogil:
+    # The first frame that does not lie inside the buffer, or n. Offset and length are tested where they are
+    # used, not in a pass before: another thread may write to the arrays while the GIL is free.
+    cdef Py_ssize_t i
+    cdef uint64_t offset
+    cdef uint32_t length
+    for i in range(n):
+        offset = offsets[i]
+        length = lengths[i]
+        if offset > n_bytes or length > n_bytes - offset:
+            return i
+        c_parse_frame(link_type, base + offset, length, wire_lengths[i], &keys[i])
+    return n
+
+
+def parse_frames(buffer, offsets, lengths, link_type, *, wire_lengths=None, out=None):
+    """Read the flow keys of many frames in one buffer.
+
+    Parameters
+    ----------
+    buffer : bytes-like
+        Where the frames lie: bytes, a memoryview, a memory map, a numpy array; contiguous. It is not copied.
+    offsets : array_like of int, shape (n,)
+        Where each frame begins, in bytes from the buffer's start. uint64 is used without a copy.
+    lengths : array_like of int, shape (n,)
+        Captured bytes of each frame. uint32 is used without a copy.
+    link_type : int
+        What the frames begin with, as in capture files: 1 is Ethernet, 101 raw IP, 113 and 276 Linux cooked,
+        0 and 108 BSD loopback. Frames of a link type that is not known (see `link_is_known`) are NOT_IP.
+    wire_lengths : array_like of int, shape (n,), optional
+        Bytes of each frame on the wire; without it, frames count as captured whole. It decides between
+        TRUNCATED and MALFORMED where a header ends behind the captured bytes.
+    out : ndarray of FLOW_KEY, shape (n,), optional
+        Where the keys are written; contiguous. Without it, a new array.
+
+    Returns
+    -------
+    ndarray of FLOW_KEY, shape (n,)
+        ``status`` is negative (an `Outcome`) where a frame shows no ports. The addresses are filled whenever
+        the frame shows them, and all zero otherwise.
+
+    Raises
+    ------
+    InvalidValue
+        An argument has another shape or dtype, or a frame does not lie inside the buffer; the message names
+        the first such frame. The keys before it are already written to `out`.
+    """
+    cdef Py_buffer view
+    cdef const uint64_t[::1] c_offsets = _column(offsets, np.uint64, "offsets")
+    cdef const uint32_t[::1] c_lengths = _column(lengths, np.uint32, "lengths")
+    cdef const uint32_t[::1] c_wire_lengths = c_lengths
+    cdef Py_ssize_t n = c_offsets.shape[0]
+    cdef Py_ssize_t n_read = 0
+    cdef uint32_t c_link_type = _link_type(link_type)
+    cdef FlowKey[::1] c_keys
+    if wire_lengths is not None:
+        c_wire_lengths = _column(wire_lengths, np.uint32, "wire_lengths")
+    if c_lengths.shape[0] != n or c_wire_lengths.shape[0] != n:
+        raise InvalidValue(
+            f"{n} offsets, {c_lengths.shape[0]} lengths and {c_wire_lengths.shape[0]} wire_lengths: "
+            "there must be as many of each"
+        )
+    keys = _keys_for(out, n)
+    c_keys = keys
+    PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
+    try:
+        if n:
+            with nogil:
+                n_read = _parse_all(
+                    c_link_type, <const uint8_t*>view.buf, <uint64_t>view.len, n,
+                    &c_offsets[0], &c_lengths[0], &c_wire_lengths[0], &c_keys[0])
+        if n_read < n:
+            raise InvalidValue(
+                f"frame {n_read}: {c_lengths[n_read]} bytes from offset {c_offsets[n_read]} "
+                f"do not lie inside the buffer of {view.len} bytes"
+            )
+    finally:
+        PyBuffer_Release(&view)
+    return keys
+
+
+def parse_frame(frame, link_type=1, *, wire_length=None):
+    """Read the flow key of one frame.
+
+    Parameters
+    ----------
+    frame : bytes-like
+        The captured bytes.
+    link_type : int, optional
+        As in `parse_frames`; Ethernet when not given.
+    wire_length : int, optional
+        Bytes on the wire; as many as captured when not given.
+
+    Returns
+    -------
+    ndarray of FLOW_KEY, shape (1,)
+
+    Raises
+    ------
+    InvalidValue
+        The link type or the wire length is no 32-bit number.
+    """
+    n_bytes = memoryview(frame).nbytes
+    wire_lengths = None if wire_length is None else [wire_length]
+    return parse_frames(frame, [0], [n_bytes], link_type, wire_lengths=wire_lengths)
+
+
+def link_is_known(link_type):
+    """Tell whether frames of this link type can be read.
+
+    Parameters
+    ----------
+    link_type : int
+        As in capture files.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    InvalidValue
+        The link type is no 32-bit number.
+    """
+    return c_link_is_known(_link_type(link_type))
+
+
+cdef uint32_t _link_type(object link_type) except? 0xFFFFFFFF:
+    if not 0 <= link_type <= 0xFFFFFFFF:
+        raise InvalidValue(f"link type {link_type} is no 32-bit number")
+    return link_type

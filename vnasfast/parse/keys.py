@@ -1,0 +1,117 @@
+"""Flow keys from values, for callers who have no frames."""
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from vnasfast.dtypes import FLOW_KEY
+from vnasfast.errors import InvalidValue
+from vnasfast.parse.text import address_bytes, protocol_number
+
+_Address: TypeAlias = str | bytes | ipaddress.IPv4Address | ipaddress.IPv6Address
+Addresses: TypeAlias = _Address | Iterable[_Address] | npt.NDArray[np.uint32] | npt.NDArray[np.uint8]
+Numbers: TypeAlias = int | Iterable[int] | npt.NDArray[np.integer[Any]]
+Protocols: TypeAlias = str | int | Iterable[str | int] | npt.NDArray[np.integer[Any]]
+
+
+def _addresses(values: Addresses, name: str) -> npt.NDArray[np.uint8]:
+    # Shape (1, 16) for one address, (n, 16) for many.
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
+        if values.dtype == np.uint8 and values.ndim in (1, 2) and values.shape[-1] == 16:
+            return np.asarray(values, np.uint8).reshape(-1, 16)
+        if values.dtype == np.uint32 and values.ndim <= 1:
+            octets = np.zeros((values.size, 16), np.uint8)
+            octets[:, 10:12] = 0xFF
+            octets[:, 12:] = values.astype(">u4").reshape(-1, 1).view(np.uint8)
+            return octets
+        raise InvalidValue(
+            f"{name} is an array of {values.dtype} of shape {values.shape}; "
+            "numbers are IPv4 addresses as uint32 of shape (n,), or bytes as uint8 of shape (n, 16)"
+        )
+    if isinstance(values, (str, bytes, ipaddress.IPv4Address, ipaddress.IPv6Address)):
+        values = [values]
+    if not isinstance(values, Iterable):
+        raise InvalidValue(f"{name} is {values!r}: an address is text, bytes or an ipaddress object")
+    packed = b"".join(address_bytes(value) for value in values)
+    return np.frombuffer(packed, np.uint8).reshape(-1, 16)
+
+
+def _numbers(values: Numbers, dtype: type[np.integer[Any]], name: str) -> npt.NDArray[np.integer[Any]]:
+    if not isinstance(values, (int, np.ndarray, np.integer)):
+        values = list(values)
+    array = np.atleast_1d(np.asarray(values))
+    limits = np.iinfo(dtype)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise InvalidValue(f"{name} must be an integer or a one-dimensional array of integers")
+    wrong = (array < limits.min) | (array > limits.max)
+    if wrong.any():
+        raise InvalidValue(f"{name} {array[wrong][0]} is not between {limits.min} and {limits.max}")
+    return array.astype(dtype)
+
+
+def flow_keys(
+    *,
+    destination: Addresses,
+    destination_port: Numbers,
+    protocol: Protocols,
+    source: Addresses = "",
+    source_port: Numbers = 0,
+    vlan: Numbers = 0,
+    source_pid: Numbers = 0,
+) -> npt.NDArray[np.void]:
+    """Make flow keys of unfragmented packets.
+
+    Each argument is one value, for all keys, or an array or sequence with one value a key.
+
+    Parameters
+    ----------
+    destination, source : str, bytes, IPv4Address, IPv6Address, a sequence of these, or ndarray
+        As an array: IPv4 addresses as uint32 in host order, shape (n,), or bytes in network order as uint8,
+        shape (n, 16), IPv4 as ``::ffff:a.b.c.d``. No source: all zero.
+    destination_port, source_port : int or array_like of int
+        0 to 65535.
+    protocol : str, int, a sequence of these, or array_like of int
+        A name such as ``tcp``, or a number from 0 to 255.
+    vlan : int or array_like of int
+        0 to 4095; 0: untagged.
+    source_pid : int or array_like of int
+        The process that sent a loopback packet; 0: not given.
+
+    Returns
+    -------
+    ndarray of FLOW_KEY, shape (n,)
+        n is the length of the arrays, and 1 without any.
+
+    Raises
+    ------
+    InvalidValue
+        A value is out of its range or no address, or arrays differ in length.
+    """
+    if isinstance(protocol, (str, int, np.integer)):
+        protocols: Numbers = protocol_number(protocol if isinstance(protocol, str) else int(protocol))
+    elif isinstance(protocol, np.ndarray) and protocol.dtype.kind in "iu":
+        protocols = protocol
+    else:
+        protocols = [protocol_number(value) for value in protocol]
+    columns = {
+        "destination": _addresses(destination, "destination"),
+        "source": _addresses(source, "source"),
+        "destination_port": _numbers(destination_port, np.uint16, "destination_port"),
+        "source_port": _numbers(source_port, np.uint16, "source_port"),
+        "vlan": _numbers(vlan, np.uint16, "vlan"),
+        "protocol": _numbers(protocols, np.uint8, "protocol"),
+        "source_pid": _numbers(source_pid, np.int32, "source_pid"),
+    }
+    if (columns["vlan"] > 4095).any():
+        raise InvalidValue(f"vlan {columns['vlan'].max()} is not between 0 and 4095")
+    lengths = {len(column) for column in columns.values()} - {1}
+    if len(lengths) > 1:
+        named = ", ".join(f"{name} {len(column)}" for name, column in columns.items() if len(column) != 1)
+        raise InvalidValue(f"the arguments differ in length: {named}")
+    keys = np.zeros(lengths.pop() if lengths else 1, FLOW_KEY)
+    for name, column in columns.items():
+        keys[name] = column
+    return keys

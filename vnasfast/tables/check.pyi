@@ -1,0 +1,3 @@
+from vnasfast.tables.tables import Tables
+
+def check_tables(tables: Tables) -> None: ...

@@ -1,0 +1,225 @@
+"""A self-check that walks every table and holds every invariant."""
+
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+
+from vnasfast.tables.addresses cimport AddressTable, address_find, source_find
+from vnasfast.tables.counts cimport count_find
+from vnasfast.tables.family cimport IPV4, IPV6, family_of, is_any, is_loopback
+from vnasfast.tables.index cimport HashIndex, RowPool, index_check, pool_n_live
+from vnasfast.tables.processes cimport process_find
+from vnasfast.tables.routes cimport RoutingTable, prefix_word, route_find
+from vnasfast.tables.sockets cimport (
+    Endpoint, PortRow, SocketTable, endpoint_find, verdict_find,
+)
+from vnasfast.tables.tables cimport MachineTables, Tables
+from vnasfast.tables.vnases cimport vnas_find
+
+
+cdef int check_pool(const RowPool* pool, str name) except -1:
+    cdef int32_t i
+    assert 0 <= pool.n_free <= pool.n_rows <= pool.capacity, f"{name}: the pool's counts disagree"
+    free_rows = {pool.free_rows[i] for i in range(pool.n_free)}
+    assert len(free_rows) == pool.n_free, f"{name}: a row was given back twice"
+    assert all(0 <= row < pool.n_rows for row in free_rows), f"{name}: a free row outside the table"
+    return 0
+
+
+cdef int check_indexed(const HashIndex* index, const RowPool* pool, str name) except -1:
+    """Check an index that holds each live row once."""
+    cdef uint32_t position
+    index_check(index)
+    check_pool(pool, name)
+    rows = [index.slots[position].row for position in range(index.mask + 1) if index.slots[position].row >= 0]
+    assert len(set(rows)) == len(rows) == pool_n_live(pool), f"{name}: the index does not hold each live row once"
+    return 0
+
+
+cdef int check_vnases(const MachineTables* c) except -1:
+    cdef int32_t row
+    users = {}
+    check_indexed(&c.vnases.index, &c.vnases.pool, "vnases")
+    for row in range(c.processes.pool.n_rows):
+        if c.processes.rows[row].pid != 0:
+            users[c.processes.rows[row].vnas] = users.get(c.processes.rows[row].vnas, 0) + 1
+    for row in range(c.addresses.pool.n_rows):
+        if c.addresses.rows[row].source_list >= 0:
+            users[c.addresses.rows[row].vnas] = users.get(c.addresses.rows[row].vnas, 0) + 1
+    for row, n in users.items():
+        assert c.vnases.rows[row].n_users == n, "vnases: n_users is not its processes and addresses"
+        assert vnas_find(&c.vnases, &c.seed, c.vnases.rows[row].id) == row, "vnases: an ID is not found"
+    assert len(users) == pool_n_live(&c.vnases.pool), "vnases: a VNAS without process or address"
+    return 0
+
+
+cdef int check_processes(const MachineTables* c) except -1:
+    cdef int32_t row, child, socket, n_children = 0, n_sockets = 0
+    check_indexed(&c.processes.index, &c.processes.pool, "processes")
+    for row in range(c.processes.pool.n_rows):
+        if c.processes.rows[row].pid == 0:
+            continue
+        assert process_find(&c.processes, &c.seed, c.processes.rows[row].pid) == row, "processes: a PID is not found"
+        child = c.processes.rows[row].first_child
+        while child >= 0:
+            assert c.processes.rows[child].parent == row, "processes: a child names another parent"
+            n_children += 1
+            child = c.processes.rows[child].next_sibling
+        socket = c.processes.rows[row].first_socket
+        while socket >= 0:
+            assert c.sockets.rows[socket].process == row, "processes: a socket names another process"
+            n_sockets += 1
+            socket = c.sockets.rows[socket].next_of_process
+    assert n_children == pool_n_live(&c.processes.pool) - 1, "processes: not every process but the first is a child"
+    assert n_sockets == pool_n_live(&c.sockets.pool), "processes: not every socket is in its process's list"
+    return 0
+
+
+cdef int check_addresses(const MachineTables* c) except -1:
+    cdef const AddressTable* table = &c.addresses
+    cdef int32_t row = table.first, previous = -1, source, n = 0, n_listed = 0
+    check_indexed(&table.index, &table.pool, "addresses")
+    check_indexed(&table.source_index, &table.source_pool, "source lists")
+    check_indexed(&table.owners.index, &table.owners.pool, "owners")
+    owners = {}
+    sources = set()
+    while row >= 0:
+        address = &table.rows[row]
+        assert address.previous == previous, "addresses: the order of registration is broken"
+        assert address_find(table, &c.seed, address.hi, address.lo, address.vlan) == row, "addresses: a key is not found"
+        source = source_find(table, &c.seed, address.vnas, address.interface, family_of(address.hi, address.lo))
+        assert source == address.source_list >= 0, "addresses: a row is in another source list"
+        sources.add(source)
+        key = (address.hi, address.lo, address.vnas)
+        owners[key] = owners.get(key, 0) + 1
+        previous = row
+        row = address.next
+        n += 1
+    assert previous == table.last and n == pool_n_live(&table.pool), "addresses: the order misses rows"
+    for source in sources:
+        row, previous = table.sources[source].first, -1
+        while row >= 0:
+            assert table.rows[row].previous_source == previous, "source lists: an order is broken"
+            previous = row
+            row = table.rows[row].next_source
+            n_listed += 1
+        assert table.sources[source].last == previous, "source lists: the last is another"
+    assert n_listed == n and len(sources) == pool_n_live(&table.source_pool), "source lists: they miss rows"
+    for (hi, lo, vnas), count in owners.items():
+        row = count_find(&table.owners, &c.seed, hi, lo, vnas)
+        assert row >= 0 and table.owners.rows[row].n == count, "owners: a count is wrong"
+    assert len(owners) == pool_n_live(&table.owners.pool), "owners: too many rows"
+    return 0
+
+
+cdef int check_port(const MachineTables* c, int32_t row) except -1:
+    """Check a port by a scan of its sockets."""
+    cdef const SocketTable* table = &c.sockets
+    cdef const PortRow* port = &table.ports[row]
+    cdef int32_t socket = port.first, previous = -1, n = 0, verdict
+    cdef uint64_t order = 0
+    cdef const Endpoint* endpoint
+    winners = ({}, {})
+    specific = set()
+    assert table.directory[port.place] == row + 1, "ports: the directory names another row"
+    index_check(&port.by_vnas[IPV4])
+    index_check(&port.by_vnas[IPV6])
+    while socket >= 0:
+        endpoint = &table.endpoints[table.rows[socket].endpoint]
+        assert endpoint.port == row, "ports: a socket's endpoint names another port"
+        assert table.rows[socket].previous_on_port == previous and table.rows[socket].order > order, "ports: order is broken"
+        if not endpoint.any:
+            specific.add(table.rows[socket].endpoint)
+        else:
+            if not endpoint.v6only:
+                winners[IPV4].setdefault(endpoint.vnas, table.rows[socket].endpoint)
+            if not family_of(endpoint.hi, endpoint.lo) == IPV4:
+                winners[IPV6].setdefault(endpoint.vnas, table.rows[socket].endpoint)
+        order = table.rows[socket].order
+        previous = socket
+        socket = table.rows[socket].next_on_port
+        n += 1
+    assert previous == port.last and n == port.n_sockets > 0, "ports: the order misses sockets"
+    assert len(specific) == port.n_specific, "ports: n_specific is wrong"
+    for family in (IPV4, IPV6):
+        assert port.by_vnas[<int>family].n_used == len(winners[family]), "ports: a VNAS too many or too few"
+        assert port.vnas_sum[<int>family] == sum(winners[family]) % 2**32, "ports: vnas_sum is wrong"
+        for vnas, winner in winners[family].items():
+            verdict = verdict_find(&port.by_vnas[<int>family], vnas)
+            endpoint = &table.endpoints[<int32_t>winner]
+            right = 2 * endpoint.first if endpoint.n_members == 1 else 2 * winner + 1
+            assert verdict == right, "ports: a verdict is not the first in order of registration"
+    return n
+
+
+cdef int check_sockets(const MachineTables* c) except -1:
+    cdef const SocketTable* table = &c.sockets
+    cdef int32_t row, i, n = 0, n_members = 0
+    cdef const Endpoint* endpoint
+    loopback = {}
+    check_pool(&table.pool, "sockets")
+    check_pool(&table.port_pool, "ports")
+    check_indexed(&table.endpoint_index, &table.endpoint_pool, "endpoints")
+    check_indexed(&table.loopback_owners.index, &table.loopback_owners.pool, "loopback owners")
+    ports = set()
+    for row in range(table.endpoint_pool.n_rows):
+        endpoint = &table.endpoints[row]
+        if endpoint.port < 0:
+            continue
+        ports.add(endpoint.port)
+        assert endpoint_find(table, &c.seed, endpoint.port, endpoint.vnas, endpoint.hi, endpoint.lo, endpoint.v6only) == row, (
+            "endpoints: a key is not found")
+        assert endpoint.any == is_any(endpoint.hi, endpoint.lo), "endpoints: `any` is wrong"
+        assert (endpoint.members == NULL) == (endpoint.n_members == 1), "endpoints: members without need, or none"
+        members = [endpoint.members[i] for i in range(endpoint.n_members)] if endpoint.members != NULL else [endpoint.first]
+        assert members[0] == endpoint.first, "endpoints: the first member is another"
+        orders = [table.rows[<int32_t>socket].order for socket in members]
+        assert orders == sorted(orders), "endpoints: members are not in order of registration"
+        assert all(table.rows[<int32_t>socket].endpoint == row for socket in members), "endpoints: a foreign member"
+        n_members += endpoint.n_members
+        if is_loopback(endpoint.hi, endpoint.lo):
+            key = (endpoint.hi, endpoint.lo, endpoint.port)
+            loopback.setdefault(key, set()).add(endpoint.vnas)
+    for row in ports:
+        n += check_port(c, row)
+    assert n == n_members == pool_n_live(&table.pool), "sockets: some are on no port"
+    assert len(ports) == pool_n_live(&table.port_pool), "ports: one without sockets"
+    for (hi, lo, port), vnases in loopback.items():
+        row = count_find(&table.loopback_owners, &c.seed, hi, lo, port)
+        assert row >= 0 and table.loopback_owners.rows[row].n == len(vnases), "loopback owners: a count is wrong"
+        assert table.loopback_owners.rows[row].sum == sum(vnases) % 2**32, "loopback owners: a sum is wrong"
+    assert len(loopback) == pool_n_live(&table.loopback_owners.pool), "loopback owners: too many rows"
+    return 0
+
+
+cdef int check_routes(const MachineTables* c) except -1:
+    cdef const RoutingTable* table = &c.routes
+    cdef int32_t row = table.first, previous = -1, n = 0, i
+    lengths = set()
+    check_indexed(&table.index, &table.pool, "routes")
+    while row >= 0:
+        route = &table.rows[row]
+        assert route.previous == previous, "routes: the order of registration is broken"
+        assert route_find(table, &c.seed, route.hi, route.lo, route.length) == row, "routes: a network is not found"
+        assert prefix_word(route.hi, route.length) == route.hi, "routes: a network is not masked"
+        assert prefix_word(route.lo, route.length - 64) == route.lo, "routes: a network is not masked"
+        lengths.add(route.length)
+        previous = row
+        row = route.next
+        n += 1
+    assert previous == table.last and n == pool_n_live(&table.pool), "routes: the order misses rows"
+    assert [table.lengths[i] for i in range(table.n_lengths)] == sorted(lengths, reverse=True), "routes: lengths are wrong"
+    return 0
+
+
+def check_tables(Tables tables not None):
+    """Walk all tables and hold every invariant.
+
+    Raises
+    ------
+    AssertionError
+        Names the table and the invariant.
+    """
+    check_vnases(&tables.c)
+    check_processes(&tables.c)
+    check_addresses(&tables.c)
+    check_sockets(&tables.c)
+    check_routes(&tables.c)

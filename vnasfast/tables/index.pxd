@@ -1,0 +1,47 @@
+# The hash index below every table, and the pool of dense rows that it points into.
+#
+# An index holds (tag, row) slots; the keys stay in the rows. Its user probes it in a loop of its own:
+#
+#     position = tag >> index.shift
+#     while index.slots[position].row >= 0:
+#         if index.slots[position].tag == tag and <the row's key is the key>: found
+#         position = (position + 1) & index.mask
+#
+# Linear probing at a load of at most one half; an 8-slot index is one cache line. Removing shifts the run behind the hole
+# back, so there are no tombstones: adding and removing forever neither grows nor slows an index. No key is special, since
+# only the row number says whether a slot is empty. Many readers or one writer.
+
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+
+cdef struct Slot:
+    uint32_t tag        # upper half of the key's hash; its upper bits choose the home position
+    int32_t row         # negative: empty
+
+cdef struct HashIndex:
+    Slot* slots
+    uint32_t mask       # number of slots - 1
+    uint32_t n_used
+    uint32_t shift      # 32 - log2(number of slots)
+
+cdef inline uint32_t index_tag(uint64_t hash) noexcept nogil:
+    return <uint32_t>(hash >> 32)
+
+cdef int index_init(HashIndex* index) except -1
+cdef void index_free(HashIndex* index) noexcept nogil
+cdef int index_reserve(HashIndex* index) except -1                                   # room for one more, or MemoryError
+cdef int index_add(HashIndex* index, uint32_t tag, int32_t row) except -1            # the caller knows the key is new
+cdef void index_remove(HashIndex* index, uint32_t tag, int32_t row) noexcept nogil   # the caller knows it is there
+cdef int index_check(const HashIndex* index) except -1
+
+# Rows 0 .. n_rows - 1 of a dense array; those in `free_rows` are taken again first, the last given back first.
+cdef struct RowPool:
+    int32_t n_rows
+    int32_t capacity
+    int32_t n_free
+    int32_t* free_rows
+
+cdef int32_t pool_take(RowPool* pool, void** rows, size_t row_bytes) except -1       # a zeroed row
+cdef void pool_give(RowPool* pool, int32_t row) noexcept nogil
+cdef void pool_free(RowPool* pool, void** rows) noexcept nogil
+cdef inline int32_t pool_n_live(const RowPool* pool) noexcept nogil:
+    return pool.n_rows - pool.n_free

@@ -1,0 +1,118 @@
+# The port table and the socket table.
+#
+#   directory[protocol, port] → PortRow ─ by_vnas[family]: VNAS number → verdict          (what dispatch reads)
+#                                   └ first … last: its sockets in order of registration (what people read)
+#   endpoints: (protocol, port, VNAS, recipient address, v6only) → Endpoint → its sockets, more than one when they share
+#
+# A verdict is the answer for ANY sockets, worked out when a socket comes or goes, so that dispatch needs one probe however
+# many sockets a port has: 2 * socket, or 2 * endpoint + 1 when a flow hash must choose. Ports that have sockets with a
+# specific address pay a second probe, and the order of registration decides between the two answers.
+
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from vnasfast.tables.counts cimport CountTable
+from vnasfast.tables.hashing cimport HashSeed, hash_address
+from vnasfast.tables.index cimport HashIndex, RowPool, index_tag
+from vnasfast.tables.usage cimport Usage
+
+cdef enum:
+    N_PROTOCOLS = 5
+    NO_PROTOCOL = 255
+
+cdef extern from *:
+    """
+    /* IP protocol number → 0..4 for TCP, UDP, DCCP, SCTP, UDP-Lite; 255 for the rest. */
+    static inline unsigned int vnas_protocol_number(unsigned int protocol) {
+        static const unsigned char numbers[256] = {
+            [0 ... 255] = 255, [6] = 0, [17] = 1, [33] = 2, [132] = 3, [136] = 4
+        };
+        return numbers[protocol & 255];
+    }
+    """
+    uint32_t protocol_number "vnas_protocol_number"(uint32_t protocol) noexcept nogil
+
+cdef struct SocketRow:
+    uint64_t order                  # of registration, from 1, never used twice; 0: the row is free
+    int32_t endpoint
+    int32_t process                 # row of the process table
+    int32_t previous_on_port, next_on_port
+    int32_t previous_of_process, next_of_process
+    uint8_t sharing
+
+cdef struct Endpoint:
+    uint64_t hi, lo                 # recipient address; :: or 0.0.0.0 for ANY
+    int32_t port                    # row of the port table; -1: the row is free
+    int32_t vnas                    # VNAS number
+    int32_t n_members
+    int32_t first                   # the socket registered first
+    int32_t* members                # all of them, in order of registration; NULL while there is one
+    int32_t capacity                # of members
+    uint8_t any                     # ANY, not a specific address
+    uint8_t v6only
+
+cdef struct PortRow:                # one cache line
+    HashIndex by_vnas[2]            # IPv4, IPv6: VNAS number → verdict; the tag is a bijection of the number
+    uint32_t vnas_sum[2]            # of the VNAS numbers in by_vnas: with one entry it names it
+    int32_t n_sockets
+    int32_t n_specific              # endpoints with a specific address
+    int32_t first, last             # sockets in order of registration
+    uint32_t place                  # in the directory: protocol number << 16 | port
+
+cdef struct SocketTable:
+    int32_t* directory              # [N_PROTOCOLS << 16]: port row + 1; 0: no socket
+    RowPool port_pool
+    PortRow* ports
+    HashIndex endpoint_index
+    RowPool endpoint_pool
+    Endpoint* endpoints
+    RowPool pool
+    SocketRow* rows
+    Usage* usage                    # beside rows, not in them: counting touches nothing else
+    int32_t usage_capacity
+    CountTable loopback_owners      # (loopback address, port row) → VNASs with an endpoint there
+    uint64_t last_order
+
+cdef inline int32_t port_find(const SocketTable* table, uint32_t protocol, uint32_t port) noexcept nogil:
+    """Find the port row; `protocol` is a protocol number 0..4."""
+    return table.directory[protocol << 16 | port] - 1
+
+cdef inline uint32_t vnas_tag(int32_t vnas) noexcept nogil:
+    # An odd multiplier makes this a bijection: equal tags are equal VNASs. It also spreads dense and strided numbers evenly.
+    return <uint32_t>vnas * <uint32_t>0x9E3779B1
+
+cdef inline int32_t verdict_find(const HashIndex* by_vnas, int32_t vnas) noexcept nogil:
+    cdef uint32_t tag = vnas_tag(vnas)
+    cdef uint32_t position = tag >> by_vnas.shift
+    while by_vnas.slots[position].row >= 0:
+        if by_vnas.slots[position].tag == tag:
+            return by_vnas.slots[position].row
+        position = (position + 1) & by_vnas.mask
+    return -1
+
+cdef inline uint32_t endpoint_tag(const HashSeed* seed, int32_t port, int32_t vnas, uint64_t hi, uint64_t lo,
+                                  bint v6only) noexcept nogil:
+    return index_tag(hash_address(seed, hi, lo, <uint64_t>(<uint32_t>port) << 32 | <uint32_t>vnas << 1 | v6only))
+
+cdef inline int32_t endpoint_find(const SocketTable* table, const HashSeed* seed, int32_t port, int32_t vnas, uint64_t hi,
+                                  uint64_t lo, bint v6only) noexcept nogil:
+    cdef uint32_t tag = endpoint_tag(seed, port, vnas, hi, lo, v6only)
+    cdef uint32_t position = tag >> table.endpoint_index.shift
+    cdef const Endpoint* endpoint
+    while table.endpoint_index.slots[position].row >= 0:
+        if table.endpoint_index.slots[position].tag == tag:
+            endpoint = &table.endpoints[table.endpoint_index.slots[position].row]
+            if (endpoint.port == port and endpoint.vnas == vnas and endpoint.lo == lo and endpoint.hi == hi
+                    and endpoint.v6only == v6only):
+                return table.endpoint_index.slots[position].row
+        position = (position + 1) & table.endpoint_index.mask
+    return -1
+
+cdef int socket_init(SocketTable* table) except -1
+cdef void socket_free(SocketTable* table) noexcept nogil
+# The caller has checked that it may be bound, and links the socket to its process.
+cdef int32_t socket_add(SocketTable* table, const HashSeed* seed, uint32_t protocol, uint16_t port, uint64_t hi,
+                        uint64_t lo, bint v6only, bint sharing, int32_t vnas, int32_t process) except -1
+cdef void socket_remove(SocketTable* table, const HashSeed* seed, int32_t socket) noexcept nogil
+# Whether a living socket forbids another with this recipient address.
+cdef bint socket_in_use(const SocketTable* table, const HashSeed* seed, uint32_t protocol, uint16_t port, uint64_t hi,
+                        uint64_t lo, bint sharing, int32_t vnas) noexcept nogil

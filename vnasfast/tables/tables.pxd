@@ -1,0 +1,66 @@
+# All tables of one machine together, and the operations that touch more than one of them.
+
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint64_t
+
+from vnasfast.tables.addresses cimport AddressTable
+from vnasfast.tables.hashing cimport HashSeed
+from vnasfast.tables.processes cimport ProcessTable
+from vnasfast.tables.routes cimport RoutingTable
+from vnasfast.tables.sockets cimport SocketTable
+from vnasfast.tables.usage cimport Usage
+from vnasfast.tables.vnases cimport VnasTable
+
+cdef enum:
+    N_OUTCOMES = 10
+
+cdef struct MachineTables:
+    HashSeed seed
+    VnasTable vnases
+    ProcessTable processes
+    AddressTable addresses
+    SocketTable sockets
+    RoutingTable routes
+    Usage outcomes[N_OUTCOMES]      # [-outcome]; [0]: delivered, to sockets open or closed
+
+cdef extern from *:
+    """
+    #include <pthread.h>
+    /* With glibc's default kind a writer may wait for ever while readers take turns. */
+    static inline void vnas_rwlock_init(pthread_rwlock_t *lock) {
+        pthread_rwlockattr_t attributes;
+        pthread_rwlockattr_init(&attributes);
+    #ifdef __GLIBC__
+        pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    #endif
+        pthread_rwlock_init(lock, &attributes);
+        pthread_rwlockattr_destroy(&attributes);
+    }
+    """
+    ctypedef struct pthread_rwlock_t:
+        pass
+    void rwlock_init "vnas_rwlock_init"(pthread_rwlock_t* lock) noexcept nogil
+    int pthread_rwlock_destroy(pthread_rwlock_t* lock) noexcept nogil
+    int pthread_rwlock_rdlock(pthread_rwlock_t* lock) noexcept nogil
+    int pthread_rwlock_wrlock(pthread_rwlock_t* lock) noexcept nogil
+    int pthread_rwlock_unlock(pthread_rwlock_t* lock) noexcept nogil
+
+    ctypedef struct pthread_mutex_t:
+        pass
+    int pthread_mutex_init(pthread_mutex_t* lock, const void* attributes) noexcept nogil
+    int pthread_mutex_destroy(pthread_mutex_t* lock) noexcept nogil
+    int pthread_mutex_lock(pthread_mutex_t* lock) noexcept nogil
+    int pthread_mutex_unlock(pthread_mutex_t* lock) noexcept nogil
+
+cdef class Tables:
+    cdef MachineTables c
+    cdef int32_t next_pid
+    # Batches run without the GIL: they hold `changing` for reading, a block of packets at a time, and never need the GIL to let
+    # it go. Whoever changes a table holds the GIL and `changing` for writing, so what runs under the GIL may read without it.
+    cdef pthread_rwlock_t changing
+    # Guards counters and remembered fragments, which dispatch itself changes.
+    cdef pthread_mutex_t counting
+    cdef readonly object interfaces     # InterfaceNames
+
+    cdef int32_t process_row(self, int32_t pid) except -1
+    cdef int drop_socket(self, int32_t socket) except -1
+    cdef Usage process_usage(self, int32_t process) noexcept

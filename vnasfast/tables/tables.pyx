@@ -1,0 +1,408 @@
+"""All tables of one machine together: what ServerMachine changes and dispatch reads."""
+
+from libc.stdint cimport INT32_MAX, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from vnasfast.tables.addresses cimport (
+    AddressRow, address_add, address_find, address_free, address_init, address_remove, source_find,
+)
+from vnasfast.tables.counts cimport count_find
+from vnasfast.tables.family cimport family_of, is_any, is_loopback
+from vnasfast.tables.hashing cimport hash_seed, load64
+from vnasfast.tables.processes cimport process_add, process_find, process_free, process_init, process_remove
+from vnasfast.tables.routes cimport (
+    prefix_word, route_add, route_find, route_free, route_init, route_interface, route_remove,
+)
+from vnasfast.tables.sockets cimport (
+    Endpoint, NO_PROTOCOL, SocketRow, protocol_number, socket_add, socket_free, socket_in_use, socket_init, socket_remove,
+)
+from vnasfast.tables.usage cimport Usage, usage_add
+from vnasfast.tables.vnases cimport vnas_acquire, vnas_find, vnas_free, vnas_init, vnas_release
+
+from vnasfast.errors import AddressInUse, AddressNotAvailable, InvalidValue, NoSuchProcess, NoSuchSocket, ProcessExists
+from vnasfast.tables.interfaces import InterfaceNames
+from vnasfast.tables.rows import Usage as UsageRow
+
+cdef uint8_t[5] PROTOCOLS
+PROTOCOLS[:] = [6, 17, 33, 132, 136]
+
+
+cdef object usage_row(const Usage* usage):
+    return UsageRow(usage.packets, usage.bytes, usage.first_ns or None, usage.last_ns or None)
+
+
+cdef bytes address_bytes(uint64_t hi, uint64_t lo):
+    cdef uint64_t[2] words
+    words[0] = hi
+    words[1] = lo
+    return (<char*>words)[:16]
+
+
+cdef class Tables:
+    """The tables as compact arrays. Addresses are 16 bytes here, IPv4 mapped; ServerMachine speaks of them as people do.
+
+    Parameters
+    ----------
+    seed : int
+        64 bits; seeds every hash.
+    """
+
+    def __cinit__(self, uint64_t seed):
+        memset(&self.c, 0, sizeof(self.c))
+        rwlock_init(&self.changing)
+        pthread_mutex_init(&self.counting, NULL)
+        self.c.seed = hash_seed(seed)
+        vnas_init(&self.c.vnases)
+        process_init(&self.c.processes)
+        address_init(&self.c.addresses)
+        socket_init(&self.c.sockets)
+        route_init(&self.c.routes)
+        process_add(&self.c.processes, &self.c.seed, 1, -1, vnas_acquire(&self.c.vnases, &self.c.seed, 0))
+        self.next_pid = 2
+        self.interfaces = InterfaceNames()
+
+    def __dealloc__(self):
+        route_free(&self.c.routes)
+        socket_free(&self.c.sockets)
+        address_free(&self.c.addresses)
+        process_free(&self.c.processes)
+        vnas_free(&self.c.vnases)
+        pthread_mutex_destroy(&self.counting)
+        pthread_rwlock_destroy(&self.changing)
+
+    # ---- processes --------------------------------------------------------------------------------------------------
+
+    cdef int32_t process_row(self, int32_t pid) except -1:
+        cdef int32_t row = process_find(&self.c.processes, &self.c.seed, pid)
+        if row < 0:
+            raise NoSuchProcess(f"no process has PID {pid}: start it with fork or vnas_start")
+        return row
+
+    def start(self, int32_t parent, vnas_id, pid):
+        """Start a process: in the parent's VNAS when ``vnas_id`` is None (fork), else in that VNAS (vnas_start).
+
+        Parameters
+        ----------
+        parent : int
+        vnas_id : int or None
+        pid : int or None
+            None takes the next free PID.
+
+        Returns
+        -------
+        int
+            The PID.
+        """
+        cdef int32_t parent_row = self.process_row(parent)
+        cdef int32_t id_of_vnas, vnas, number
+        if vnas_id is None:
+            id_of_vnas = self.c.vnases.rows[self.c.processes.rows[parent_row].vnas].id
+        else:
+            id_of_vnas = vnas_id
+        if pid is None:
+            while process_find(&self.c.processes, &self.c.seed, self.next_pid) >= 0:
+                self.next_pid = self.next_pid + 1 if self.next_pid < INT32_MAX else 2
+            number = self.next_pid
+        else:
+            number = pid
+            if process_find(&self.c.processes, &self.c.seed, number) >= 0:
+                raise ProcessExists(f"PID {number} is taken: give another, or none to have a free one chosen")
+        pthread_rwlock_wrlock(&self.changing)
+        try:
+            vnas = vnas_acquire(&self.c.vnases, &self.c.seed, id_of_vnas)
+            try:
+                process_add(&self.c.processes, &self.c.seed, number, parent_row, vnas)
+            except MemoryError:
+                vnas_release(&self.c.vnases, &self.c.seed, vnas)
+                raise
+        finally:
+            pthread_rwlock_unlock(&self.changing)
+        if pid is None:
+            self.next_pid = number + 1 if number < INT32_MAX else 2
+        return number
+
+    def exit(self, int32_t pid):
+        """Remove a process, close its sockets, give its children to process 1."""
+        cdef int32_t row = self.process_row(pid)
+        cdef int32_t vnas = self.c.processes.rows[row].vnas
+        if row == 0:
+            raise InvalidValue("process 1 can't exit: it is the parent of last resort")
+        pthread_rwlock_wrlock(&self.changing)
+        while self.c.processes.rows[row].first_socket >= 0:
+            self.drop_socket(self.c.processes.rows[row].first_socket)
+        process_remove(&self.c.processes, &self.c.seed, row)
+        vnas_release(&self.c.vnases, &self.c.seed, vnas)
+        pthread_rwlock_unlock(&self.changing)
+
+    # ---- interface addresses ----------------------------------------------------------------------------------------
+
+    def validate(self, int32_t pid, const uint8_t[::1] address not None, str interface not None, uint16_t vlan):
+        """Register (VLAN, address) for the VNAS of a process; False when it is registered already."""
+        cdef int32_t vnas = self.c.processes.rows[self.process_row(pid)].vnas
+        cdef uint64_t hi = load64(&address[0]), lo = load64(&address[8])
+        cdef int32_t number
+        if address_find(&self.c.addresses, &self.c.seed, hi, lo, vlan) >= 0:
+            return False
+        number = self.interfaces.acquire(interface)
+        pthread_rwlock_wrlock(&self.changing)
+        try:
+            address_add(&self.c.addresses, &self.c.seed, hi, lo, vlan, vnas, number)
+            self.c.vnases.rows[vnas].n_users += 1
+        except MemoryError:
+            self.interfaces.release(number)
+            raise
+        finally:
+            pthread_rwlock_unlock(&self.changing)
+        return True
+
+    def invalidate(self, int32_t pid, const uint8_t[::1] address not None, uint16_t vlan):
+        """Take (VLAN, address) away if it is registered with the process's VNAS; else False."""
+        cdef int32_t vnas = self.c.processes.rows[self.process_row(pid)].vnas
+        cdef int32_t row = address_find(&self.c.addresses, &self.c.seed, load64(&address[0]), load64(&address[8]), vlan)
+        cdef int32_t number
+        if row < 0 or self.c.addresses.rows[row].vnas != vnas:
+            return False
+        number = self.c.addresses.rows[row].interface
+        pthread_rwlock_wrlock(&self.changing)
+        address_remove(&self.c.addresses, &self.c.seed, row)
+        vnas_release(&self.c.vnases, &self.c.seed, vnas)
+        pthread_rwlock_unlock(&self.changing)
+        self.interfaces.release(number)
+        return True
+
+    # ---- sockets ----------------------------------------------------------------------------------------------------
+
+    def bind(self, int32_t pid, uint8_t protocol, uint16_t port, const uint8_t[::1] address not None, bint v6only,
+             bint sharing, bint freebind):
+        """Register a socket. The arguments' values have been checked.
+
+        Returns
+        -------
+        int
+            The socket ID.
+        """
+        cdef int32_t process = self.process_row(pid)
+        cdef int32_t vnas = self.c.processes.rows[process].vnas
+        cdef int32_t socket, following
+        cdef uint64_t hi = load64(&address[0]), lo = load64(&address[8])
+        cdef uint32_t number = protocol_number(protocol)
+        if not is_any(hi, lo):
+            v6only = False      # a specific address has one family
+            if (not freebind and not is_loopback(hi, lo)
+                    and count_find(&self.c.addresses.owners, &self.c.seed, hi, lo, vnas) < 0):
+                raise AddressNotAvailable(
+                    f"the address does not belong to VNAS {self.c.vnases.rows[vnas].id} of process {pid}: validate it first, or"
+                    " bind with freebind"
+                )
+        if socket_in_use(&self.c.sockets, &self.c.seed, number, port, hi, lo, sharing, vnas):
+            raise AddressInUse(
+                f"VNAS {self.c.vnases.rows[vnas].id} has a socket on this address, protocol and port {port}: close it, or let both"
+                " ask for port sharing"
+            )
+        pthread_rwlock_wrlock(&self.changing)
+        try:
+            socket = socket_add(&self.c.sockets, &self.c.seed, number, port, hi, lo, v6only, sharing, vnas, process)
+            following = self.c.processes.rows[process].first_socket
+            self.c.sockets.rows[socket].previous_of_process = -1
+            self.c.sockets.rows[socket].next_of_process = following
+            if following >= 0:
+                self.c.sockets.rows[following].previous_of_process = socket
+            self.c.processes.rows[process].first_socket = socket
+        finally:
+            pthread_rwlock_unlock(&self.changing)
+        return socket
+
+    cdef int drop_socket(self, int32_t socket) except -1:
+        """Close a socket; what it counted goes to its process and VNAS. The caller holds `changing`."""
+        cdef SocketRow* row = &self.c.sockets.rows[socket]
+        cdef int32_t process = row.process
+        if row.previous_of_process >= 0:
+            self.c.sockets.rows[row.previous_of_process].next_of_process = row.next_of_process
+        else:
+            self.c.processes.rows[process].first_socket = row.next_of_process
+        if row.next_of_process >= 0:
+            self.c.sockets.rows[row.next_of_process].previous_of_process = row.previous_of_process
+        usage_add(&self.c.processes.rows[process].closed, &self.c.sockets.usage[socket])
+        usage_add(&self.c.vnases.rows[self.c.processes.rows[process].vnas].closed, &self.c.sockets.usage[socket])
+        socket_remove(&self.c.sockets, &self.c.seed, socket)
+        return 0
+
+    def close(self, int32_t socket):
+        """Close a socket."""
+        if not 0 <= socket < self.c.sockets.pool.n_rows or self.c.sockets.rows[socket].order == 0:
+            raise NoSuchSocket(f"socket {socket} is not open")
+        pthread_rwlock_wrlock(&self.changing)
+        self.drop_socket(socket)
+        pthread_rwlock_unlock(&self.changing)
+
+    # ---- routes -----------------------------------------------------------------------------------------------------
+
+    def set_route(self, const uint8_t[::1] network, int32_t length, str interface not None):
+        """Route a network (None: the default) to an interface, in place of the interface it had."""
+        cdef int32_t number = self.interfaces.acquire(interface)
+        cdef int32_t row, replaced = -1
+        cdef uint64_t hi, lo
+        pthread_rwlock_wrlock(&self.changing)
+        try:
+            if network is None:
+                replaced = self.c.routes.default_interface
+                self.c.routes.default_interface = number
+            else:
+                hi = load64(&network[0])
+                lo = load64(&network[8])
+                row = route_find(&self.c.routes, &self.c.seed, hi, lo, length)
+                if row >= 0:
+                    replaced = self.c.routes.rows[row].interface
+                    self.c.routes.rows[row].interface = number
+                else:
+                    route_add(&self.c.routes, &self.c.seed, hi, lo, length, number)
+        except MemoryError:
+            replaced = number
+            raise
+        finally:
+            pthread_rwlock_unlock(&self.changing)
+            if replaced >= 0:
+                self.interfaces.release(replaced)
+
+    def remove_route(self, const uint8_t[::1] network, int32_t length):
+        """Remove the route of a network (None: the default); False when there is none."""
+        cdef int32_t row = -1, number
+        if network is None:
+            number = self.c.routes.default_interface
+        else:
+            row = route_find(&self.c.routes, &self.c.seed, load64(&network[0]), load64(&network[8]), length)
+            number = self.c.routes.rows[row].interface if row >= 0 else -1
+        if number < 0:
+            return False
+        pthread_rwlock_wrlock(&self.changing)
+        if network is None:
+            self.c.routes.default_interface = -1
+        else:
+            route_remove(&self.c.routes, &self.c.seed, row)
+        pthread_rwlock_unlock(&self.changing)
+        self.interfaces.release(number)
+        return True
+
+    def source_address(self, int32_t pid, const uint8_t[::1] destination not None):
+        """Choose the source address of a packet from a process to a destination.
+
+        Returns
+        -------
+        bytes
+            16 bytes.
+        """
+        cdef int32_t vnas = self.c.processes.rows[self.process_row(pid)].vnas
+        cdef uint64_t hi = load64(&destination[0]), lo = load64(&destination[8])
+        cdef int32_t interface = route_interface(&self.c.routes, &self.c.seed, hi, lo)
+        cdef int32_t source
+        cdef const AddressRow* row
+        if interface < 0:
+            raise AddressNotAvailable("no route leads to the destination: set one, or a default")
+        source = source_find(&self.c.addresses, &self.c.seed, vnas, interface, family_of(hi, lo))
+        if source < 0:
+            raise AddressNotAvailable(
+                f"VNAS {self.c.vnases.rows[vnas].id} has no address of the destination's family on interface"
+                f" {self.interfaces.name(interface)}, to which the destination is routed"
+            )
+        row = &self.c.addresses.rows[self.c.addresses.sources[source].first]
+        return address_bytes(row.hi, row.lo)
+
+    # ---- views ------------------------------------------------------------------------------------------------------
+
+    cdef Usage process_usage(self, int32_t process) noexcept:
+        cdef Usage usage = self.c.processes.rows[process].closed
+        cdef int32_t socket = self.c.processes.rows[process].first_socket
+        while socket >= 0:
+            usage_add(&usage, &self.c.sockets.usage[socket])
+            socket = self.c.sockets.rows[socket].next_of_process
+        return usage
+
+    def process_rows(self):
+        """List (PID, VNAS ID, parent's PID, usage), by PID."""
+        cdef int32_t row
+        cdef Usage usage
+        rows = []
+        for row in range(self.c.processes.pool.n_rows):
+            process = &self.c.processes.rows[row]
+            if process.pid == 0:
+                continue
+            usage = self.process_usage(row)
+            parent = self.c.processes.rows[process.parent].pid if process.parent >= 0 else 0
+            rows.append((process.pid, self.c.vnases.rows[process.vnas].id, parent, usage_row(&usage)))
+        return sorted(rows)
+
+    def address_rows(self):
+        """List (address, VNAS ID, interface, VLAN ID), in order of registration."""
+        cdef int32_t row = self.c.addresses.first
+        rows = []
+        while row >= 0:
+            address = &self.c.addresses.rows[row]
+            rows.append((address_bytes(address.hi, address.lo), self.c.vnases.rows[address.vnas].id,
+                         self.interfaces.name(address.interface), address.vlan))
+            row = address.next
+        return rows
+
+    def socket_rows(self):
+        """List (socket, protocol, port, address, PID, VNAS ID, v6only, sharing, usage), in order of registration."""
+        cdef int32_t socket
+        cdef const Endpoint* endpoint
+        cdef uint32_t place
+        rows = []
+        for socket in range(self.c.sockets.pool.n_rows):
+            row = &self.c.sockets.rows[socket]
+            if row.order == 0:
+                continue
+            endpoint = &self.c.sockets.endpoints[row.endpoint]
+            place = self.c.sockets.ports[endpoint.port].place
+            rows.append((row.order, socket, PROTOCOLS[place >> 16], place & 0xffff,
+                         address_bytes(endpoint.hi, endpoint.lo), self.c.processes.rows[row.process].pid,
+                         self.c.vnases.rows[endpoint.vnas].id, bool(endpoint.v6only), bool(row.sharing),
+                         usage_row(&self.c.sockets.usage[socket])))
+        return [row[1:] for row in sorted(rows)]
+
+    def route_rows(self):
+        """List (network, prefix length, interface), in order of registration, the default (None, 0, interface) last."""
+        cdef int32_t row = self.c.routes.first
+        rows = []
+        while row >= 0:
+            route = &self.c.routes.rows[row]
+            rows.append((address_bytes(route.hi, route.lo), route.length, self.interfaces.name(route.interface)))
+            row = route.next
+        if self.c.routes.default_interface >= 0:
+            rows.append((None, 0, self.interfaces.name(self.c.routes.default_interface)))
+        return rows
+
+    def vnas_usage(self):
+        """Map VNAS ID to usage, open and closed sockets together, by VNAS ID."""
+        cdef int32_t row
+        cdef Usage* totals = <Usage*>calloc(self.c.vnases.pool.n_rows, sizeof(Usage))
+        if totals == NULL:
+            raise MemoryError("no memory for the VNASs' usage")
+        try:
+            for row in range(self.c.sockets.pool.n_rows):
+                if self.c.sockets.rows[row].order != 0:
+                    usage_add(&totals[self.c.sockets.endpoints[self.c.sockets.rows[row].endpoint].vnas],
+                              &self.c.sockets.usage[row])
+            rows = []
+            for row in range(self.c.vnases.pool.n_rows):
+                if self.c.vnases.rows[row].n_users > 0:
+                    usage_add(&totals[row], &self.c.vnases.rows[row].closed)
+                    rows.append((self.c.vnases.rows[row].id, usage_row(&totals[row])))
+        finally:
+            free(totals)
+        return dict(sorted(rows))
+
+    def outcome_usage(self):
+        """List usage by outcome: [0] delivered, [-outcome] the misses."""
+        cdef int outcome
+        return [usage_row(&self.c.outcomes[outcome]) for outcome in range(N_OUTCOMES)]
+
+    def owns(self, int32_t vnas_id, const uint8_t[::1] address not None):
+        """Tell whether an address is available to a VNAS without freebind."""
+        cdef uint64_t hi = load64(&address[0]), lo = load64(&address[8])
+        cdef int32_t vnas = vnas_find(&self.c.vnases, &self.c.seed, vnas_id)
+        return is_any(hi, lo) or is_loopback(hi, lo) or (
+            vnas >= 0 and count_find(&self.c.addresses.owners, &self.c.seed, hi, lo, vnas) >= 0
+        )
+

@@ -1,0 +1,27 @@
+# The tables' "resources used" columns: what was dispatched to a row.
+
+from libc.stdint cimport int64_t, uint64_t
+
+cdef struct Usage:
+    uint64_t packets
+    uint64_t bytes
+    int64_t first_ns    # 0: no time was given yet
+    int64_t last_ns
+
+cdef inline void usage_count(Usage* usage, uint64_t n_bytes, int64_t time_ns) noexcept nogil:
+    usage.packets += 1
+    usage.bytes += n_bytes
+    if time_ns != 0:
+        # Captures of several interfaces are not always in order of time, so both ends are compared.
+        if usage.first_ns == 0 or time_ns < usage.first_ns:
+            usage.first_ns = time_ns
+        if usage.last_ns == 0 or time_ns > usage.last_ns:
+            usage.last_ns = time_ns
+
+cdef inline void usage_add(Usage* total, const Usage* part) noexcept nogil:
+    total.packets += part.packets
+    total.bytes += part.bytes
+    if part.first_ns != 0 and (total.first_ns == 0 or part.first_ns < total.first_ns):
+        total.first_ns = part.first_ns
+    if part.last_ns != 0 and (total.last_ns == 0 or part.last_ns > total.last_ns):
+        total.last_ns = part.last_ns

@@ -1,0 +1,67 @@
+"""What people write for addresses, ports and protocols, checked, and as the tables keep it."""
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from vnasfast.errors import InvalidValue
+
+#: Protocol name → IP protocol number.
+PROTOCOLS = {"tcp": 6, "udp": 17, "dccp": 33, "sctp": 132, "udplite": 136}
+PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
+
+_MAPPED = bytes(10) + b"\xff\xff"
+
+
+def packed_address(address: object) -> bytes:
+    """Return 16 bytes of an address, IPv4 mapped; "ANY" is ``::``."""
+    if isinstance(address, str) and address.upper() == "ANY":
+        return bytes(16)
+    if isinstance(address, str) and "%" in address:
+        raise InvalidValue(f"{address!r} has a zone: leave out the % and what follows")
+    try:
+        parsed = address if isinstance(address, IPv4Address | IPv6Address) else ip_address(str(address))
+    except ValueError:
+        raise InvalidValue(f"{address!r} is no address: write it like 192.0.2.1 or 2001:db8::1") from None
+    return parsed.packed if parsed.version == 6 else _MAPPED + parsed.packed
+
+
+def unpacked_address(packed: bytes) -> IPv4Address | IPv6Address:
+    """Return the address of 16 bytes."""
+    return IPv4Address(packed[12:]) if packed.startswith(_MAPPED) else IPv6Address(packed)
+
+
+def packed_network(network: object) -> tuple[bytes | None, int]:
+    """Return the masked 16 bytes and the prefix length of a network, IPv4 mapped; (None, 0) for "default"."""
+    if network is None or network == "default":
+        return None, 0
+    try:
+        parsed = network if isinstance(network, IPv4Network | IPv6Network) else ip_network(str(network))
+    except ValueError as error:
+        raise InvalidValue(f"{network!r} is no network ({error}): write it like 192.0.2.0/24, or default") from None
+    packed = packed_address(parsed.network_address)
+    return packed, parsed.prefixlen + (96 if parsed.version == 4 else 0)
+
+
+def unpacked_network(packed: bytes | None, length: int) -> IPv4Network | IPv6Network | None:
+    """Return the network of 16 bytes and a prefix length; None for the default."""
+    if packed is None:
+        return None
+    address = unpacked_address(packed)
+    if isinstance(address, IPv4Address) and length >= 96:
+        return IPv4Network((address, length - 96))
+    return IPv6Network((packed, length))
+
+
+def protocol_number(protocol: object) -> int:
+    """Return the IP protocol number of a transport protocol, given by name or number."""
+    number = PROTOCOLS.get(protocol.lower()) if isinstance(protocol, str) else protocol
+    if not isinstance(number, int) or number not in PROTOCOL_NAMES:
+        raise InvalidValue(f"{protocol!r} is no transport protocol: it must be one of {', '.join(PROTOCOLS)}")
+    return number
+
+
+def checked(value: object, what: str, low: int, high: int) -> int:
+    """Return an integer within bounds."""
+    index = getattr(value, "__index__", None)
+    if index is None or isinstance(value, bool) or not low <= index() <= high:
+        raise InvalidValue(f"{value!r} is no {what}: it must be an integer from {low} to {high}")
+    return int(index())
