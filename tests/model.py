@@ -239,6 +239,7 @@ class Model:
         number = PROTOCOLS.get(protocol, 0) if isinstance(protocol, str) else protocol
         require(number in PROTOCOLS.values() and 1 <= port <= 65535, "bind")
         require(address.version == 6 or not v6only, "v6only")
+        v6only = v6only and address == ANY6  # a specific address has one family
         vnas = self.process(pid).vnas  # "A socket's VNAS is its process's."
         registered = any((entry.address, entry.vnas) == (address, vnas) for entry in self.addresses)
         if not (address in (ANY4, ANY6) or registered or address.is_loopback or freebind):

@@ -167,9 +167,9 @@ def test_a_delivery_names_socket_process_and_vnas(served: Pair) -> None:
 @pytest.mark.parametrize(
     ("data", "outcome"),
     [
-        (b"", Outcome.TRUNCATED),
+        (b"", Outcome.MALFORMED),
         (bytes(12) + b"\x08\x06" + bytes(28), Outcome.NOT_IP),
-        (frame(key("10.0.0.1"))[:20], Outcome.TRUNCATED),
+        (frame(key("10.0.0.1"))[:20], Outcome.MALFORMED),
         (frame(key("10.0.0.1", protocol=1)), Outcome.NO_TRANSPORT),
     ],
     ids=["empty", "ARP", "cut", "ICMP"],
@@ -179,6 +179,13 @@ def test_a_frame_without_ports_is_an_outcome(served: Pair, data: bytes, outcome:
     assert served.engine.dispatch(data, ETHERNET).outcome == outcome
     assert served.engine.dispatch_id(data, ETHERNET) == outcome
     assert served.engine.outcomes[outcome].packets == 2
+
+
+def test_a_frame_that_was_longer_on_the_wire_is_truncated(served: Pair) -> None:
+    data = frame(key("10.0.0.1"))
+    for length in (0, 13, 20, 34):
+        assert served.engine.dispatch_id(data[:length], ETHERNET, wire_length=len(data)) == Outcome.TRUNCATED
+    assert served.engine.dispatch_id(data[:38], ETHERNET, wire_length=len(data)) >= 0  # the ports are there
 
 
 def test_packets_bytes_and_times_are_counted_once_in_every_row(served: Pair) -> None:

@@ -260,6 +260,16 @@ def test_any_of_both_families_and_specific_are_different_recipients(pair: Pair) 
     pair.compare()
 
 
+def test_v6only_is_an_attribute_of_any_alone(pair: Pair) -> None:
+    pair.do("bind", 11, "tcp", 80, "2001:db8::1", v6only=True, sharing=True)
+    pair.do("bind", 11, "tcp", 80, "2001:db8::1", sharing=True)
+    pair.do("bind", 11, "tcp", 80, "::", v6only=True)
+    assert [row.v6only for row in pair.engine.sockets] == [False, False, True]
+    packets = [key("2001:db8::1", "2001:db8::9", source_port=port) for port in range(100)]
+    assert set(pair.dispatch_batch(packets)) == {row.socket for row in pair.engine.sockets[:2]}
+    pair.compare()
+
+
 def test_closing_frees_the_recipient_address(pair: Pair) -> None:
     socket = pair.do("bind", 11, "tcp", 80)
     pair.do("close", socket)
