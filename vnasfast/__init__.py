@@ -1,0 +1,69 @@
+"""Which of several identical servers on one operating system does each packet belong to?
+
+Data flows one way::
+
+    capture/     files → frames          pcap, pcapng, compressed, standard input
+       ↓
+    parse/       frames → flow keys      link types, VLAN, IPv4, IPv6, ports, fragments
+       ↓
+    dispatch/    flow keys → sockets     or an outcome that says why not
+       ↑
+    tables/      processes, ANY addresses, ports and sockets, routes
+
+:class:`ServerMachine` holds the tables and dispatches by them, one packet or many at once; Cython code may
+``cimport vnasfast.dispatch.steps`` and below. ``python -m vnasfast.replay capture.pcap`` joins all stages.
+"""
+
+try:
+    from vnasfast.machine import ServerMachine
+except ModuleNotFoundError as error:
+    if error.name is None or not error.name.startswith("vnasfast."):
+        raise
+    raise ImportError(
+        f"vnasfast is imported from {__path__[0]}, where {error.name} is not compiled. In a checkout run"
+        " 'python -m pip install -e .' there; to use an installed vnasfast, start Python in another folder."
+    ) from error
+
+from vnasfast.dispatch.dispatcher import Delivery
+from vnasfast.dispatch.explanation import Explanation, Step
+from vnasfast.dtypes import FLOW_KEY, Outcome
+from vnasfast.errors import (
+    AddressInUse,
+    AddressNotAvailable,
+    CaptureError,
+    InvalidValue,
+    MissingExtra,
+    NoSuchProcess,
+    NoSuchSocket,
+    ProcessExists,
+    TableFileError,
+    VnasError,
+)
+from vnasfast.parse import flow_keys, parse_frames
+from vnasfast.tables.rows import AddressRow, ProcessRow, RouteRow, SocketRow, Usage
+
+__all__ = [
+    "FLOW_KEY",
+    "AddressInUse",
+    "AddressNotAvailable",
+    "AddressRow",
+    "CaptureError",
+    "Delivery",
+    "Explanation",
+    "InvalidValue",
+    "MissingExtra",
+    "NoSuchProcess",
+    "NoSuchSocket",
+    "Outcome",
+    "ProcessExists",
+    "ProcessRow",
+    "RouteRow",
+    "ServerMachine",
+    "SocketRow",
+    "Step",
+    "TableFileError",
+    "Usage",
+    "VnasError",
+    "flow_keys",
+    "parse_frames",
+]

@@ -15,15 +15,15 @@ from vnasfast.dispatch.explanation import Explanation
 from vnasfast.dtypes import Outcome
 from vnasfast.errors import AddressNotAvailable, InvalidValue
 from vnasfast.parse.fragments import FragmentTable
+from vnasfast.parse.text import protocol_name
 from vnasfast.tables.check import check_tables
 from vnasfast.tables.rows import AddressRow, ProcessRow, RouteRow, SocketRow, Usage
 from vnasfast.tables.tables import Tables
 from vnasfast.values import (
-    PROTOCOL_NAMES,
     checked,
     packed_address,
     packed_network,
-    protocol_number,
+    transport_number,
     unpacked_address,
     unpacked_network,
 )
@@ -205,7 +205,7 @@ class ServerMachine(Dispatcher):
             A specific address does not belong to the VNAS.
         NoSuchProcess, InvalidValue
         """
-        number = protocol_number(protocol)
+        number = transport_number(protocol)
         port = checked(port, "port", 1, 65535)
         packed = packed_address(address)
         if v6only and packed.startswith(_ANY_IPV4[:12]):
@@ -294,7 +294,7 @@ class ServerMachine(Dispatcher):
     def sockets(self) -> list[SocketRow]:
         """The socket table, in order of registration."""
         return [
-            SocketRow(socket, PROTOCOL_NAMES[protocol], port, unpacked_address(address), *rest)
+            SocketRow(socket, protocol_name(protocol), port, unpacked_address(address), *rest)
             for socket, protocol, port, address, *rest in self.tables.socket_rows()
         ]
 

@@ -6,7 +6,7 @@ from libc.stdint cimport int8_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 ctypedef int32_t SocketId
 
 # Why a packet reached no socket. Negative, so that one int32 says either the socket or the reason.
-cdef enum Outcome:
+cdef enum:     # Outcome
     DELIVERED = 0
     NO_VNAS = -1
     NO_PORT = -2
@@ -19,7 +19,7 @@ cdef enum Outcome:
     MALFORMED = -9
 
 # FlowKey.status of a frame whose ports are known; any other status is the Outcome that parsing ended with.
-cdef enum KeyStatus:
+cdef enum:     # KeyStatus
     WHOLE = 0             # not a fragment
     FIRST_FRAGMENT = 1    # carries the ports of all its fragments
     FOLLOWS_FIRST = 2     # a later fragment, its ports taken from its first fragment

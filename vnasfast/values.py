@@ -1,32 +1,25 @@
 """What people write for addresses, ports and protocols, checked, and as the tables keep it."""
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from vnasfast.errors import InvalidValue
+from vnasfast.parse.text import PORT_PROTOCOLS, address_bytes, address_of, protocol_name, protocol_number
 
-#: Protocol name → IP protocol number.
-PROTOCOLS = {"tcp": 6, "udp": 17, "dccp": 33, "sctp": 132, "udplite": 136}
-PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
-
-_MAPPED = bytes(10) + b"\xff\xff"
+PROTOCOLS = {protocol_name(number): number for number in PORT_PROTOCOLS}
 
 
 def packed_address(address: object) -> bytes:
     """Return 16 bytes of an address, IPv4 mapped; "ANY" is ``::``."""
     if isinstance(address, str) and address.upper() == "ANY":
         return bytes(16)
-    if isinstance(address, str) and "%" in address:
-        raise InvalidValue(f"{address!r} has a zone: leave out the % and what follows")
-    try:
-        parsed = address if isinstance(address, IPv4Address | IPv6Address) else ip_address(str(address))
-    except ValueError:
-        raise InvalidValue(f"{address!r} is no address: write it like 192.0.2.1 or 2001:db8::1") from None
-    return parsed.packed if parsed.version == 6 else _MAPPED + parsed.packed
+    if not isinstance(address, str | IPv4Address | IPv6Address) or not address:
+        raise InvalidValue(f"{address!r} is no address: write it like 192.0.2.1 or 2001:db8::1")
+    return address_bytes(address)
 
 
 def unpacked_address(packed: bytes) -> IPv4Address | IPv6Address:
     """Return the address of 16 bytes."""
-    return IPv4Address(packed[12:]) if packed.startswith(_MAPPED) else IPv6Address(packed)
+    return address_of(packed) or IPv6Address(0)
 
 
 def packed_network(network: object) -> tuple[bytes | None, int]:
@@ -51,10 +44,13 @@ def unpacked_network(packed: bytes | None, length: int) -> IPv4Network | IPv6Net
     return IPv6Network((packed, length))
 
 
-def protocol_number(protocol: object) -> int:
+def transport_number(protocol: object) -> int:
     """Return the IP protocol number of a transport protocol, given by name or number."""
-    number = PROTOCOLS.get(protocol.lower()) if isinstance(protocol, str) else protocol
-    if not isinstance(number, int) or number not in PROTOCOL_NAMES:
+    try:
+        number = protocol_number(protocol if isinstance(protocol, str) else checked(protocol, "protocol", 0, 255))
+    except InvalidValue:
+        number = -1
+    if number not in PORT_PROTOCOLS:
         raise InvalidValue(f"{protocol!r} is no transport protocol: it must be one of {', '.join(PROTOCOLS)}")
     return number
 

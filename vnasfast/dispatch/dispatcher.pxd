@@ -20,6 +20,9 @@ cdef class Dispatcher:
     cdef readonly FragmentTable fragments
 
     cdef int32_t dispatch_one(self, FlowKey* key, uint64_t n_bytes, int64_t time_ns, bint count, int32_t* vnas) noexcept
+    cdef int32_t dispatch_frame(self, object frame, object link_type, int32_t source_pid, int64_t time_ns,
+                                object wire_length, bint count, int32_t* vnas) except? -100
+    cdef Delivery delivery(self, int32_t result, int32_t vnas)
 
 # For Cython code that has frames in memory already, such as the replayer. Both take the locks themselves and need no GIL.
 cdef void dispatch_key_block(Dispatcher dispatcher, const FlowKey* keys, size_t n, int32_t* results,

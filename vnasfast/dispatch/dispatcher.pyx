@@ -282,7 +282,7 @@ cdef class Dispatcher:
         if not isinstance(keys, np.ndarray) or keys.dtype != FLOW_KEY or keys.ndim != 1:
             raise InvalidValue("keys must be a numpy array of FLOW_KEY with one dimension: make it with flow_keys() or parse_frames()")
         cdef const FlowKey[::1] key_view = np.ascontiguousarray(keys)
-        cdef Py_ssize_t n = key_view.shape[0], start, size
+        cdef Py_ssize_t n = key_view.shape[0], start = 0, size
         cdef const uint32_t[::1] length_view
         cdef const int64_t[::1] time_view
         cdef const uint32_t* length_column = NULL
@@ -298,13 +298,14 @@ cdef class Dispatcher:
             time_view = column(times_ns, np.int64, "times_ns", n)
             time_column = &time_view[0]
         with nogil:
-            for start in range(0, n, BLOCK):
+            while start < n:
                 size = min(<Py_ssize_t>BLOCK, n - start)
                 dispatch_key_block(self, &key_view[start], size, &result_view[start], NULL)
                 if count:
                     account_block(self, &result_view[start], size,
                                   length_column + start if length_column != NULL else NULL,
                                   time_column + start if time_column != NULL else NULL)
+                start += size
         return results
 
     def dispatch_frames(self, buffer, offsets, lengths, uint32_t link_type=1, *, wire_lengths=None, times_ns=None, out=None,
@@ -340,7 +341,7 @@ cdef class Dispatcher:
             An array has the wrong dtype or shape, or a frame lies outside the buffer.
         """
         cdef const uint64_t[::1] offset_view = column(offsets, np.uint64, "offsets", -1)
-        cdef Py_ssize_t n = offset_view.shape[0], start, size
+        cdef Py_ssize_t n = offset_view.shape[0], start = 0, size
         cdef const uint32_t[::1] length_view = column(lengths, np.uint32, "lengths", n)
         cdef const uint32_t[::1] wire_view
         cdef const int64_t[::1] time_view
@@ -369,7 +370,7 @@ cdef class Dispatcher:
                     f" {view.len} bytes"
                 )
             with nogil:
-                for start in range(0, n, BLOCK):
+                while start < n:
                     size = min(<Py_ssize_t>BLOCK, n - start)
                     parse_block(self, link_type, <const uint8_t*>view.buf, view.len, size, &offset_view[start],
                                 &length_view[start], wire_column + start,
@@ -378,6 +379,7 @@ cdef class Dispatcher:
                     if count:
                         account_block(self, &result_view[start], size, wire_column + start,
                                       time_column + start if time_column != NULL else NULL)
+                    start += size
         finally:
             PyBuffer_Release(&view)
         return results
