@@ -280,6 +280,36 @@ def test_closing_frees_the_recipient_address(pair: Pair) -> None:
     pair.compare()
 
 
+def test_what_was_closed_no_longer_owns_a_loopback_source(pair: Pair) -> None:
+    served = [pair.do("bind", pid, "tcp", 80) for pid in (11, 12)]
+    packet = key("127.0.0.1", "127.0.0.1", source_port=4000)
+    for address in ("ANY", "127.0.0.1"):
+        owners = [pair.do("bind", pid, "tcp", 4000, address) for pid in (11, 12)]
+        assert pair.dispatch(packet) == Outcome.UNKNOWN_SOURCE
+        pair.do("close", owners[0])
+        assert pair.dispatch(packet) == served[1]
+        pair.do("close", owners[1])
+        assert pair.dispatch(packet) == Outcome.UNKNOWN_SOURCE
+    pair.compare()
+
+
+def test_a_group_is_as_old_as_its_oldest_open_socket(pair: Pair) -> None:
+    for group, single in (("ANY", "10.0.0.1"), ("10.0.0.1", "ANY")):
+        first = pair.do("bind", 11, "tcp", 80, group, sharing=True)
+        other = pair.do("bind", 11, "tcp", 80, single)
+        second = pair.do("bind", 11, "tcp", 80, group, sharing=True)
+        assert pair.dispatch(key("10.0.0.1")) in (first, second)
+        pair.do("close", first)
+        assert pair.dispatch(key("10.0.0.1")) == other
+        third = pair.do("bind", 11, "tcp", 80, group, sharing=True)
+        assert pair.dispatch(key("10.0.0.1")) == other
+        pair.do("close", other)
+        assert pair.dispatch(key("10.0.0.1")) in (second, third)
+        pair.do("close", second)
+        pair.do("close", third)
+    pair.compare()
+
+
 @pytest.mark.parametrize("socket", [-1, 0, 1, 2**31 - 1, 2**31, 2**64])
 def test_closing_what_is_no_socket_is_an_error(pair: Pair, socket: int) -> None:
     with pytest.raises(VnasError):
