@@ -59,7 +59,7 @@ def test_the_rule_above_can_fail():
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_files_hold_one_idea(path):
-    assert len(path.read_text().splitlines()) <= 420
+    assert len(path.read_text().splitlines()) <= 430
 
 
 def test_each_extension_module_has_a_stub():
