@@ -22,12 +22,17 @@ from vnasfast.capture.walk cimport WALK_DAMAGED, WALK_FULL, WALK_INTERFACE, WALK
 # A walk sees this much of a whole source at a time, so that the frames of a block are still in the second-level
 # cache when the next stage looks at them.
 cdef size_t _STEP_BYTES = 1 << 19
+# A mapped file's pages are given back this many bytes at a time, so that a long file doesn't fill the memory of
+# the process; less than 2 MiB at a time can be felt.
+cdef size_t _RELEASE_BYTES = 1 << 24
 # A stream's first buffer; it grows only for a record that is larger.
 cdef size_t _BUFFER_BYTES = 1 << 20
 # What is unpacked of a compressed stream before the walk goes on; a plain stream goes on with what one read gave.
 cdef size_t _UNPACK_BYTES = 1 << 18
 cdef size_t _MOST_INTERFACES = 1 << 16
+# The longest pcapng block believed; more only for link types whose frames alone are longer, and their options.
 cdef uint32_t _BLOCK_LIMIT = 16 << 20
+cdef uint32_t _OPTIONS_LIMIT = 1 << 20
 
 
 cdef class Capture:
@@ -182,6 +187,8 @@ cdef class Capture:
         cdef size_t end
         if self._buffer is None:
             end = <size_t>self._window.shape[0]
+            if self._position - self._released >= _RELEASE_BYTES:
+                self._released = self._source.release(self._released, self._position)
             self._visible += _STEP_BYTES
             if self._visible < self._position + needed:
                 self._visible = self._position + needed
@@ -287,7 +294,9 @@ cdef class Capture:
         if self._pcapng.n_interfaces == 0:
             self._pcapng.first_snaplen = interface.snaplen or UINT32_MAX
         self._pcapng.n_interfaces += 1
-        self._pcapng.block_limit = max(self._pcapng.block_limit, _BLOCK_LIMIT + captured_limit(interface.link_type))
+        self._pcapng.block_limit = max(
+            self._pcapng.block_limit, captured_limit(interface.link_type) + _OPTIONS_LIMIT
+        )
         self._position += length
         return True
 
@@ -302,11 +311,11 @@ cdef class Capture:
         rows.link_type = interface.link_type
         rows.snaplen = interface.snaplen
         rows.time.offset_seconds = interface.offset_seconds
+        rows.time.exponent = interface.exponent
+        rows.time.binary = interface.binary
         if per_second <= UINT64_MAX:
             rows.time.per_second = per_second
             rows.time.tick_ns = 0 if 10**9 % per_second else 10**9 // per_second
-            rows.time.exact = not interface.binary or interface.exponent == 0
-            rows.time.digits = interface.exponent if rows.time.exact else 0
         self._interfaces.append(interface)
         self.n_rows += 1
         return 0
