@@ -81,7 +81,13 @@ def enhanced(frame, order="<", number=None, options=b""):
 def obsolete(frame, order="<", number=None, drops=0xFFFF):
     number = frame.row if number is None else number
     fixed = struct.pack(
-        order + "HHIIII", number, drops, frame.ticks >> 32, frame.ticks & 0xFFFFFFFF, len(frame.data), frame.wire
+        order + "HHIIII",
+        number,
+        drops,
+        frame.ticks >> 32,
+        frame.ticks & 0xFFFFFFFF,
+        len(frame.data),
+        frame.wire,
     )
     return block(2, fixed + frame.data + bytes(-len(frame.data) % 4), order)
 

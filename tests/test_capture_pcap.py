@@ -63,7 +63,8 @@ def test_dpkt_and_scapy_read_the_same(order, magic):
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize(
-    ("version", "swapped"), [((2, 2), True), ((2, 0), True), ((543, 0), True), ((2, 3), True), ((2, 3), False)]
+    ("version", "swapped"),
+    [((2, 2), True), ((2, 0), True), ((543, 0), True), ((2, 3), True), ((2, 3), False)],
 )
 def test_lengths_of_old_versions(order, version, swapped):
     frames = [frame._replace(wire=len(frame.data) + 5) for frame in some_frames()]
@@ -138,7 +139,8 @@ def test_every_cut_gives_the_frames_before_and_the_place(order, magic):
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize(
-    ("network", "limit"), [(1, 262_144), (231, 128 << 20), (189, 128 << 20), (249, 128 << 20), (9_999, 262_144)]
+    ("network", "limit"),
+    [(1, 262_144), (231, 128 << 20), (189, 128 << 20), (249, 128 << 20), (9_999, 262_144)],
 )
 def test_absurd_length_is_damage_after_the_frames_before(order, network, limit):
     frames = some_frames(5)

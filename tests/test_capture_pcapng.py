@@ -62,7 +62,9 @@ def test_sections_of_both_orders_have_interfaces_of_their_own():
     data += b"".join(enhanced(frame, "<") for frame in first)
     data += section(">") + interface(">", 101) + interface(">", 228) + interface(">", 229)
     data += b"".join(enhanced(frame, ">", number=frame.row - 2) for frame in second)
-    data += section("<") + section(">", version=(1, 2)) + interface(">", 9) + enhanced(second[0], ">", number=0)
+    data += (
+        section("<") + section(">", version=(1, 2)) + interface(">", 9) + enhanced(second[0], ">", number=0)
+    )
     frames, error = read_all(data)
     assert error is None
     assert frames == [*first, *second, second[0]._replace(row=5)]
@@ -145,11 +147,15 @@ DAMAGES = {
     "length of 16, less than the 20": lengths_of(1, 16, body=bytes(4)),
     "is of interface 1, but its section has described 1": enhanced(some_frames(1)[0], number=1),
     "is of interface 7, but": obsolete(some_frames(1)[0], number=7),
-    "60 captured bytes, but its block has room for 8": block(6, struct.pack("<5I", 0, 0, 0, 60, 60) + bytes(8)),
+    "60 captured bytes, but its block has room for 8": block(
+        6, struct.pack("<5I", 0, 0, 0, 60, 60) + bytes(8)
+    ),
     "61 captured bytes, but its block has room for 60": block(3, struct.pack("<I", 61) + bytes(60)),
     "byte-order magic 01020304": block(0x0A0D0D0A, bytes([1, 2, 3, 4]) + bytes(12)),
     "version 2 of pcapng": section(version=(2, 0)),
-    "length of 24, less than the 28": lengths_of(0x0A0D0D0A, 24, body=struct.pack("<IIII", 0x1A2B3C4D, 1, 0, 0)),
+    "length of 24, less than the 28": lengths_of(
+        0x0A0D0D0A, 24, body=struct.pack("<IIII", 0x1A2B3C4D, 1, 0, 0)
+    ),
     "an option (code 9) of 9 bytes where 4 are left": interface(options=struct.pack("<HHI", 9, 9, 0)),
     "a time resolution of 2 bytes": interface(options=option(9, b"ab")),
     "a time offset of 4 bytes": interface(options=option(14, b"abcd")),

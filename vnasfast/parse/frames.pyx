@@ -5,7 +5,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 import numpy as np
 
-from vnasfast.dtypes import FLOW_KEY
+from vnasfast import dtypes
 from vnasfast.errors import InvalidValue
 
 from vnasfast.parse.frame cimport parse_frame as c_parse_frame
@@ -30,8 +30,8 @@ def _column(values, dtype, str name):
 
 def _keys_for(out, Py_ssize_t n):
     if out is None:
-        return np.empty(n, FLOW_KEY)
-    if not isinstance(out, np.ndarray) or out.dtype != FLOW_KEY or out.shape != (n,):
+        return np.empty(n, dtypes.FLOW_KEY)
+    if not isinstance(out, np.ndarray) or out.dtype != dtypes.FLOW_KEY or out.shape != (n,):
         raise InvalidValue(f"out must be a numpy array of {n} FLOW_KEY")
     if not out.flags.c_contiguous or not out.flags.writeable:
         raise InvalidValue("out must be contiguous and writable")
