@@ -303,7 +303,6 @@ def _open_path(path: str | bytes) -> Source:
             except OSError:
                 pass
             else:
-                mapping.madvise(mmap.MADV_SEQUENTIAL)  # a tenth less on a file that must come from the disk
                 source.mapping = mapping
                 source.data = memoryview(mapping)
                 file.close()
