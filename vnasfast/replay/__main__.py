@@ -1,6 +1,13 @@
 """``python -m vnasfast.replay``."""
 
-from vnasfast.replay.cli import main
+import sys
 
 if __name__ == "__main__":
-    main(prog_name="python -m vnasfast.replay")
+    try:
+        from vnasfast.replay.cli import INTERRUPTED, main
+    except KeyboardInterrupt:
+        sys.exit(130)
+    try:
+        main(prog_name="python -m vnasfast.replay")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

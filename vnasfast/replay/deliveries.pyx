@@ -242,6 +242,10 @@ cdef class DeliveryWriter:
         cdef size_t written
         while self.used:
             # What was written leaves the buffer at once, so that after an interrupt no row is written twice.
-            written = self._file.write(PyMemoryView_FromMemory(self.buffer, self.used, PyBUF_READ))
+            try:
+                written = self._file.write(PyMemoryView_FromMemory(self.buffer, self.used, PyBUF_READ))
+            except OSError as error:
+                error.filename = self._file.name
+                raise
             self.used -= written
             memmove(self.buffer, self.buffer + written, self.used)

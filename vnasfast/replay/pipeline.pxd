@@ -33,6 +33,7 @@ cdef class Pipeline:
     cdef readonly MissTable misses
     cdef readonly DeliveryWriter deliveries     # None: not wanted
     cdef readonly Capture capture               # None before begin()
+    cdef readonly bint reading                  # of an exception: it came from the capture
     cdef CaptureTotals totals
     cdef StageTimes times
     cdef FlowKey* keys

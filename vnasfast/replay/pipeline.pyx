@@ -135,6 +135,7 @@ cdef class Pipeline:
         """
         cdef size_t i
         self.capture = capture
+        self.reading = False
         self.totals.packets = self.totals.bytes = self.totals.captured_bytes = 0
         self.totals.first_ns = self.totals.last_ns = 0
         for i in range(self.n_rows):
@@ -164,10 +165,12 @@ cdef class Pipeline:
         cdef size_t start = 0
         cdef size_t size
         cdef size_t n
+        self.reading = True
         try:
             n = self.capture.next_block(limit)
         finally:
             self.times.reading += now_ns() - started
+        self.reading = False
         if self.capture.n_rows > self.n_rows:
             self._make_rows()
         while start < n:

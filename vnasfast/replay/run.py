@@ -142,6 +142,10 @@ class Replay:
                 self._limited = True
         except CaptureError as error:
             damage = DamageReport(error.offset, str(error))
+        except OSError as error:
+            if not pipeline.reading:
+                raise
+            damage = DamageReport(None, f"{name or capture.name}: can't be read further: {error.strerror or error}")
         finally:
             self._seconds += time.perf_counter() - started
             self._packets = before + pipeline.packets
