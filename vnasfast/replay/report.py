@@ -86,8 +86,8 @@ class ServiceReport:
 class OffenderReport:
     """What packets of one outcome were for.
 
-    ``ports`` counts the destination ports summed up here; ``port`` is the one where there is one. ``leaving``: their
-    source is an address of the tables. ``link_type`` and ``ethertype`` only where the frames show no address.
+    ``ports`` counts the destination ports summed up here; ``port`` is the one where there is one. ``link_type`` and
+    ``ethertype`` only where the frames show no address.
     """
 
     vlan: int
@@ -95,7 +95,6 @@ class OffenderReport:
     address: str
     port: int | None
     ports: int
-    leaving: bool
     link_type: int | None
     ethertype: int | None
     packets: int
@@ -107,14 +106,16 @@ class OffenderReport:
 class OutcomeReport:
     """Packets of one outcome; ``uncounted`` of them found no room in the table of offenders.
 
-    ``leaving`` of them have a source address that the tables hold: this machine's own answers and requests.
+    ``leaving`` of them come from an address that the tables hold: what the VNASs themselves sent to others. They
+    are no offenders.
     """
 
     outcome: str
     packets: int
     bytes: int
     share: float
-    leaving: int
+    leaving_packets: int
+    leaving_bytes: int
     offenders: list[OffenderReport]
     more_offenders: int
     uncounted: int
@@ -201,6 +202,8 @@ def outcomes_of(counts: dict[Outcome, Usage], misses: MissTable, packets: int, t
         if outcome == Outcome.DELIVERED or not usage.packets:
             continue
         mine = rows[rows["outcome"] == int(outcome)]
+        leaving = mine[mine["leaving"] != 0]
+        mine = mine[mine["leaving"] == 0]
         # Stable, so that offenders with as many packets stay in the order in which they came.
         order = np.argsort(-mine["packets"].astype(np.int64), kind="stable")
         reports.append(
@@ -209,7 +212,8 @@ def outcomes_of(counts: dict[Outcome, Usage], misses: MissTable, packets: int, t
                 usage.packets,
                 usage.bytes,
                 share_of(usage.packets, packets),
-                int(mine["packets"][mine["leaving"] != 0].sum()),
+                int(leaving["packets"].sum()),
+                int(leaving["bytes"].sum()),
                 [_offender(mine[index], packets) for index in order[:top]],
                 max(0, len(mine) - top),
                 misses.beyond(int(outcome))[0],
@@ -228,7 +232,6 @@ def _offender(row: np.void, packets: int) -> OffenderReport:
         address=address_text(row["destination"]) if shown else "",
         port=int(row["port"]) if n_ports == 1 else None,
         ports=n_ports,
-        leaving=bool(row["leaving"]),
         link_type=None if shown else int(row["link_type"]),
         ethertype=None if shown else int(row["ethertype"]),
         packets=int(row["packets"]),

@@ -236,6 +236,10 @@ def _outcomes(report: Report) -> str:
                 percent(outcome.share),
             )
         )
+        if outcome.leaving_packets:
+            share = percent(outcome.leaving_packets / report.packets)
+            sizes = (count(outcome.leaving_packets), count(outcome.leaving_bytes), share)
+            rows.append(("", "sent by the VNASs themselves", "", *sizes))
         rows += [_offender_row(offender, report) for offender in outcome.offenders]
         more = []
         if outcome.more_offenders:
@@ -255,8 +259,6 @@ def _offender_row(offender: OffenderReport, report: Report) -> tuple[str, str, s
     what, service = _offender_text(offender, report)
     if offender.vlan:
         what += f", VLAN {offender.vlan}"
-    if offender.leaving:
-        service = f"{service} (sent by a VNAS)" if service else "(sent by a VNAS)"
     return "", what, service, count(offender.packets), count(offender.bytes), percent(offender.share)
 
 
