@@ -14,6 +14,8 @@ def packed_address(address: object) -> bytes:
         return bytes(16)
     if not isinstance(address, str | IPv4Address | IPv6Address) or not address:
         raise InvalidValue(f"{address!r} is no address: write it like 192.0.2.1 or 2001:db8::1")
+    if isinstance(address, IPv4Address):    # several times faster than through address_bytes, which also reads text
+        return _MAPPED + address.packed
     return address_bytes(address)
 
 
