@@ -5,6 +5,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 from vnasfast.errors import InvalidValue
 from vnasfast.parse.text import PORT_PROTOCOLS, address_bytes, address_of, protocol_name, protocol_number
 
+_MAPPED = bytes(10) + b"\xff\xff"
+
 PROTOCOLS = {protocol_name(number): number for number in PORT_PROTOCOLS}
 
 
