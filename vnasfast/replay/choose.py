@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +11,8 @@ from vnasfast.machine import ServerMachine
 
 #: The ends of compressed captures' names.
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+
+_PIECE_BYTES = 1 << 20
 
 GIVEN = "given"
 BESIDE = "beside"
@@ -96,16 +97,13 @@ def must_spool(capture: str) -> bool:
 
 def spool(capture: str, folder: str) -> str:
     """Copy a stream to a file in a temporary folder, because learning reads a capture twice."""
+    import shutil  # noqa: PLC0415 (only for streams)
+    import tempfile  # noqa: PLC0415
+
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as copy:
         if capture == "-":
-            _copy(sys.stdin.buffer, copy)
+            shutil.copyfileobj(sys.stdin.buffer, copy, _PIECE_BYTES)
         else:
-            with open(capture, "rb", buffering=0) as stream:
-                _copy(stream, copy)
+            with open(capture, "rb") as stream:
+                shutil.copyfileobj(stream, copy, _PIECE_BYTES)
     return copy.name
-
-
-def _copy(stream: object, copy: object) -> None:
-    import shutil  # noqa: PLC0415 (only for streams)
-
-    shutil.copyfileobj(stream, copy, 1 << 20)  # type: ignore[type-var]

@@ -213,16 +213,16 @@ def _check_files(captures: Sequence[str], tables: str | None, outputs: dict[str,
 
             open_capture(path).close()
     taken = dict.fromkeys(files, "a capture")
-    for option, path in outputs.items():
-        if path is None:
+    for option, output in outputs.items():
+        if output is None:
             continue
         for other, role in taken.items():
-            if _same_file(path, other):
-                raise click.UsageError(f"{option} {path} would overwrite {role}")
-        if tables is not None and option != "--save-tables" and _same_file(path, tables):
-            raise click.UsageError(f"{option} {path} would overwrite the table file")
-        taken[path] = f"the file of {option}"
-        _check_output(path)
+            if _same_file(output, other):
+                raise click.UsageError(f"{option} {output} would overwrite {role}")
+        if tables is not None and option != "--save-tables" and _same_file(output, tables):
+            raise click.UsageError(f"{option} {output} would overwrite the table file")
+        taken[output] = f"the file of {option}"
+        _check_output(output)
 
 
 def _same_file(path: str, other: str) -> bool:

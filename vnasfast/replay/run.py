@@ -1,7 +1,6 @@
 """A replay: captures through tables, and the report of it."""
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
@@ -322,6 +321,8 @@ class Sources:
         self.paths = list(names)
         self._folder: Any = None
         if learning and any(must_spool(name) for name in names):
+            import tempfile  # noqa: PLC0415 (only for streams)
+
             self._folder = tempfile.TemporaryDirectory(prefix="vnasfast-")
             try:
                 self.paths = [spool(name, self._folder.name) if must_spool(name) else name for name in names]
