@@ -127,8 +127,7 @@ def starts():
     return [*found, position]
 
 
-@pytest.mark.parametrize("frame", [0, 1, 2, 100, 475])
-@pytest.mark.parametrize("inside", [1, 15, 16, 40])
+@pytest.mark.parametrize(("frame", "inside"), [(0, 1), (0, 16), (1, 15), (2, 40), (100, 1), (100, 17), (475, 15), (475, 50)])
 def test_a_capture_cut_short_gives_all_before(tmp_path, frame, inside):
     path = tmp_path / "cut.pcap"
     start = starts()[frame]
