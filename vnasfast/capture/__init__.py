@@ -36,9 +36,9 @@ def open_capture(path: str | PathLike[str] | Any, *, block_frames: int = BLOCK_F
     Parameters
     ----------
     path : path-like, file object or bytes
-        A file; ``-`` for standard input; a binary file object, read from where it stands and not closed; or the
-        bytes of a capture. A file that isn't compressed is mapped into memory, so it must not be cut shorter
-        while it is read.
+        A file; ``-`` for standard input; a binary file object, read from where it stands and not closed; or
+        the bytes of a capture. A file that isn't compressed is mapped into memory, so it must not be cut
+        shorter while it is read.
     block_frames : int
         The most frames that one :meth:`Capture.read` gives.
 

@@ -24,6 +24,7 @@ cdef class Capture:
     cdef size_t _capacity
     cdef size_t _position       # in the window
     cdef size_t _visible        # bytes of the window that the walk may see
+    cdef size_t _released       # bytes of a mapped file given back
     cdef uint64_t _dropped      # bytes of a stream that lay before the window
     cdef const uint8_t[::1] _window
     cdef PcapState _pcap

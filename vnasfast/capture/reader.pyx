@@ -22,6 +22,9 @@ from vnasfast.capture.walk cimport WALK_DAMAGED, WALK_FULL, WALK_INTERFACE, WALK
 # A walk sees this much of a whole source at a time, so that the frames of a block are still in the second-level
 # cache when the next stage looks at them.
 cdef size_t _STEP_BYTES = 1 << 19
+# A mapped file's pages are given back this many bytes at a time, so that a long file doesn't fill the memory of
+# the process; less than 2 MiB at a time can be felt.
+cdef size_t _RELEASE_BYTES = 1 << 24
 # A stream's first buffer; it grows only for a record that is larger.
 cdef size_t _BUFFER_BYTES = 1 << 20
 # What is unpacked of a compressed stream before the walk goes on; a plain stream goes on with what one read gave.
@@ -182,6 +185,8 @@ cdef class Capture:
         cdef size_t end
         if self._buffer is None:
             end = <size_t>self._window.shape[0]
+            if self._position - self._released >= _RELEASE_BYTES:
+                self._released = self._source.release(self._released, self._position)
             self._visible += _STEP_BYTES
             if self._visible < self._position + needed:
                 self._visible = self._position + needed

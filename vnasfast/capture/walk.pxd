@@ -18,7 +18,7 @@ cdef enum:
     CACHE_LINE = 64
     # The walk is a chain of dependent loads, one a record. Lines are asked for this far ahead of it, in the order
     # of the file, so that they come at the pace of the memory and not of the chain.
-    LOOK_AHEAD = 4096
+    LOOK_AHEAD = 8192
 
 
 cdef inline uint16_t load_16(const uint8_t* place, bint swapped) noexcept nogil:
