@@ -29,7 +29,7 @@ cdef struct EndpointRow:
     uint8_t address[16]     # all zero with ASKED_HERE: any group's
     uint64_t first_frame
     uint32_t interface      # where it was seen first: capture << 16 | row of the capture's interface list
-    uint32_t last_called    # hash of the address that it called last
+    uint32_t last_called    # hash of the address of which it called a port below 1024 last
     uint32_t n_called       # flows in which it was called; settle() counts
     uint32_t n_calls        # flows in which it called
     uint16_t vlan

@@ -7,7 +7,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
 from vnasfast.capture.reader cimport Capture
-from vnasfast.replay.sightings cimport RESERVED_BELOW, see_frame
+from vnasfast.replay.sightings cimport CALLERS_FROM, RESERVED_BELOW, see_frame
 from vnasfast.tables.hashing cimport hash_seed
 
 cdef enum:
@@ -67,9 +67,11 @@ cdef void _free(Roll* roll, void* rows) noexcept nogil:
 cdef bint _other_serves(const EndpointRow* called, const EndpointRow* other) noexcept nogil:
     """Tell whether the other side of a flow, not the called one, is its server side."""
     cdef int64_t difference
-    if other.n_called == 0:
+    if other.n_called == 0 or called.port < CALLERS_FROM or called.port == other.port:
         return False
     difference = (<int64_t>other.n_called - other.n_calls) - (<int64_t>called.n_called - called.n_calls)
+    # By the other flows: this one counts one for the called side and one against the other.
+    difference += 2
     if difference:
         return difference > 0
     return other.port < RESERVED_BELOW <= called.port

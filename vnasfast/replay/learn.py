@@ -15,12 +15,12 @@ broadcast address, also one that only the frame's link header shows to be so.
      is an answer, when the destination asked the sender's port at a group before, or anyone asked it so from the
      destination's port (DHCP, SSDP); and when the packet goes from a port below 512, where no system places its
      callers, to one of 1024 or more (the question came before the capture).
-     If a caller hears from another port of the address that it called last, or after asking a group (TFTP),
-     both ports 1024 or more, the sender is the called side if the flow has packets both ways, and the flow counts
-     for nobody otherwise.
+     If the destination has called a port below 1024 of the sender's address last (TFTP), or asked a group of another
+     port than its own, both ports of the flow being 1024 or more, then the sender is the called side if the flow has
+     packets both ways, and the flow counts for nobody otherwise.
   2. An endpoint's score is the number of flows in which it was called less those in which it called. The server
      side of a flow is the one of greater score; at a tie, a port below 1024 against a higher one; at a tie again,
-     the called side. An endpoint that never was called is no server side.
+     the called side. But the called side it is when its port is below 512, or the other never was called.
   3. What is sent to a group makes no service, but the answer to it does.
 
 Groups, 0.0.0.0, ``::`` and port 0 are never services.
@@ -33,7 +33,8 @@ other links than Ethernet, each address is a machine of its own. One address on 
 All loopback addresses are one machine.
 
 **Tables.** Each machine that serves becomes a VNAS: 1, 2, 3 … in the order of the frames that first show a service
-of theirs, named by its first address (a link-local one only if there is no other), with one process. Its addresses
+of theirs, named by its first IPv4 address, else its first IPv6 address (a link-local one only if there is no other),
+with one process. Its addresses
 are validated in the order in which they were seen, on the interface that the capture names, else ``eth0``, followed by
 ``.100`` for VLAN 100; loopback on ``lo``. Each (protocol, port) that it served on any of its addresses is one ANY
 socket (``::``, which receives IPv6 and IPv4): a machine has the addresses that it has, so a service seen on one family
@@ -311,14 +312,16 @@ def _interface(place: Place, captured_on: str) -> str:
 
 
 def _name(places: list[Place]) -> str:
-    """Name a machine by its first address; two machines may have the same one on two VLANs."""
-    wide = [place for place in places if not _is_link_local(place[1])]
-    return _text((wide or places)[0])
+    """Name a machine; its VLAN is part of the name, for the address may be another's on another VLAN."""
+    return _text(min(places, key=lambda place: _remoteness(place[1])))
 
 
-def _is_link_local(address: bytes) -> bool:
+def _remoteness(address: bytes) -> int:
+    """Order addresses by how well people know them: IPv4, IPv6, link-local."""
     found = address_of(address)
-    return found is not None and found.is_link_local
+    if found is None or found.is_link_local:
+        return 2
+    return 0 if found.version == 4 else 1
 
 
 def _text(place: Place) -> str:

@@ -191,7 +191,7 @@ cdef inline void _see_flow(EvidenceTables* tables, const FlowKey* key, uint32_t 
     flow.sender_hash = <uint32_t>sender_hash
     sender_address = <uint32_t>endpoint_hash(&tables.seed, key.source, key.vlan, 0, 0)
     flow.flags = _flow_flags(tables, key, &tables.talkers.rows[destination], sender_address)
-    if flow.flags == 0:
+    if flow.flags == 0 and key.destination_port < RESERVED_BELOW:
         tables.talkers.rows[sender].last_called = <uint32_t>endpoint_hash(
             &tables.seed, key.destination, key.vlan, 0, 0)
 
