@@ -23,18 +23,30 @@ def payloads(draw, protocol):
 @st.composite
 def ipv4_packets(draw):
     protocol = draw(protocols)
-    options = draw(octets(max_size=0) | st.integers(0, 10).flatmap(lambda n: octets(min_size=4 * n, max_size=4 * n)))
+    options = draw(
+        octets(max_size=0) | st.integers(0, 10).flatmap(lambda n: octets(min_size=4 * n, max_size=4 * n))
+    )
     payload = draw(payloads(protocol) | octets(max_size=8))
     header_bytes = 20 + len(options)
     fragment = draw(st.sampled_from([0, 0, 0x4000, 0x2000, 0x2001, 0x0001, 0x1FFF, 0x8000]))
-    words = draw(st.just(header_bytes // 4) | st.integers(0, 15)) if draw(st.integers(0, 9)) == 0 else header_bytes // 4
+    words = (
+        draw(st.just(header_bytes // 4) | st.integers(0, 15))
+        if draw(st.integers(0, 9)) == 0
+        else header_bytes // 4
+    )
     total = header_bytes + len(payload)
     if draw(st.integers(0, 5)) == 0:
         total = draw(st.sampled_from([0, 19, 20, total - 1, total + 1, 65535]) | st.integers(0, 80))
     version = 4 if draw(st.integers(0, 19)) else draw(st.integers(0, 15))
     return (
-        bytes([version << 4 | words, 0]) + be(total, 2) + draw(octets(min_size=2, max_size=2)) + be(fragment, 2)
-        + bytes([64, protocol]) + draw(octets(min_size=10, max_size=10)) + options + payload
+        bytes([version << 4 | words, 0])
+        + be(total, 2)
+        + draw(octets(min_size=2, max_size=2))
+        + be(fragment, 2)
+        + bytes([64, protocol])
+        + draw(octets(min_size=10, max_size=10))
+        + options
+        + payload
     )
 
 
@@ -60,8 +72,11 @@ def ipv6_packets(draw):
         size = draw(st.sampled_from([0, 3, 4, size + 1, 65535]) | st.integers(0, 80))
     version = 6 if draw(st.integers(0, 19)) else draw(st.integers(0, 15))
     return (
-        bytes([version << 4, 0, 0, 0]) + be(size, 2) + bytes([following[0], 64])
-        + draw(octets(min_size=32, max_size=32)) + body
+        bytes([version << 4, 0, 0, 0])
+        + be(size, 2)
+        + bytes([following[0], 64])
+        + draw(octets(min_size=32, max_size=32))
+        + body
     )
 
 
@@ -82,11 +97,15 @@ def ethertype_payloads(draw):
             ethertype = 0x8864
         case "mpls":
             n = draw(st.integers(1, 3))
-            labels = [draw(octets(min_size=2, max_size=2)) + bytes([0xF0 | (i == n - 1), 9]) for i in range(n)]
+            labels = [
+                draw(octets(min_size=2, max_size=2)) + bytes([0xF0 | (i == n - 1), 9]) for i in range(n)
+            ]
             inner = b"".join(labels) + inner
             ethertype = draw(st.sampled_from([0x8847, 0x8848]))
         case "snap":
-            inner = b"\xaa\xaa\3\0\0" + draw(st.sampled_from([b"\0", b"\xf8", b"\1"])) + be(ethertype, 2) + inner
+            inner = (
+                b"\xaa\xaa\3\0\0" + draw(st.sampled_from([b"\0", b"\xf8", b"\1"])) + be(ethertype, 2) + inner
+            )
             ethertype = len(inner)
         case "llc":
             inner = draw(st.sampled_from([b"\6\6\3", b"\x42\x42\3", b"\xaa\xaa\7"])) + inner

@@ -11,7 +11,7 @@ RAW = {12, 14, 101}
 LINK_TYPES = {0, 1, 108, 113, 228, 229, 276} | RAW
 
 
-class End(Exception):
+class EndError(Exception):
     """Reading ends here with an outcome."""
 
 
@@ -42,9 +42,9 @@ class Reader:
 
     def peek(self, n: int) -> bytes:
         if self.end is not None and self.at + n > self.end:
-            raise End(MALFORMED)
+            raise EndError(MALFORMED)
         if self.at + n > len(self.frame):
-            raise End(MALFORMED if self.whole else TRUNCATED)
+            raise EndError(MALFORMED if self.whole else TRUNCATED)
         return self.frame[self.at : self.at + n]
 
     def take(self, n: int) -> bytes:
@@ -61,7 +61,7 @@ class Reader:
 def version_of(first: bytes) -> int:
     version = first[0] >> 4
     if version not in (4, 6):
-        raise End(NOT_IP)
+        raise EndError(NOT_IP)
     return version
 
 
@@ -71,10 +71,10 @@ def read_llc(reader: Reader) -> int:
         reader.take(3)
         return 0x0800
     if head != b"\xaa\xaa\x03":
-        raise End(NOT_IP)
+        raise EndError(NOT_IP)
     snap = reader.take(8)
     if snap[3:6] not in (b"\0\0\0", b"\0\0\xf8"):
-        raise End(NOT_IP)
+        raise EndError(NOT_IP)
     return int.from_bytes(snap[6:], "big")
 
 
@@ -96,13 +96,13 @@ def read_ethertype(reader: Reader, key: Key, ethertype: int) -> int:
             if label[2] & 1:
                 return version_of(reader.peek(1))
     if ethertype not in (0x0800, 0x86DD):
-        raise End(NOT_IP)
+        raise EndError(NOT_IP)
     return 4 if ethertype == 0x0800 else 6
 
 
 def read_link(reader: Reader, key: Key, link_type: int) -> int:
     if link_type not in LINK_TYPES:
-        raise End(NOT_IP)
+        raise EndError(NOT_IP)
     if link_type in RAW:
         return version_of(reader.peek(1))
     if link_type in (228, 229):
@@ -114,7 +114,7 @@ def read_link(reader: Reader, key: Key, link_type: int) -> int:
             return 4
         if families & {10, 23, 24, 28, 30}:
             return 6
-        raise End(NOT_IP)
+        raise EndError(NOT_IP)
     if link_type == 1:
         ethertype = int.from_bytes(reader.take(14)[12:], "big")
         llc = ethertype < 0x600
@@ -131,7 +131,7 @@ def read_ipv4(reader: Reader, key: Key) -> int:
     start = reader.at
     first = reader.shown(0, 1)
     if first and first[0] >> 4 != 4:
-        raise End(MALFORMED)
+        raise EndError(MALFORMED)
     key.protocol = (reader.shown(9, 1) or b"\0")[0]
     for name, place in (("source", 12), ("destination", 16)):
         if octets := reader.shown(place, 4):
@@ -140,7 +140,7 @@ def read_ipv4(reader: Reader, key: Key) -> int:
     header_bytes = (header[0] & 15) * 4
     total = int.from_bytes(header[2:4], "big") or reader.wire - start
     if header_bytes < 20 or total < header_bytes:
-        raise End(MALFORMED)
+        raise EndError(MALFORMED)
     reader.take(header_bytes)
     reader.end = start + total
     fragment = int.from_bytes(header[6:8], "big") & 0x3FFF
@@ -154,7 +154,7 @@ def read_ipv4(reader: Reader, key: Key) -> int:
 def read_ipv6(reader: Reader, key: Key) -> int:
     first = reader.shown(0, 1)
     if first and first[0] >> 4 != 6:
-        raise End(MALFORMED)
+        raise EndError(MALFORMED)
     key.protocol = (reader.shown(6, 1) or b"\0")[0]
     for name, place in (("source", 8), ("destination", 24)):
         if octets := reader.shown(place, 16):
@@ -167,7 +167,7 @@ def read_ipv6(reader: Reader, key: Key) -> int:
     while key.protocol in EXTENSIONS:
         n_extensions += 1
         if n_extensions > 32:
-            raise End(MALFORMED)
+            raise EndError(MALFORMED)
         extension = reader.peek(8)
         if key.protocol == 44:
             reader.take(8)
@@ -195,11 +195,11 @@ def parse(frame: bytes, link_type: int, wire_length: int) -> Key:
         if reader.at < min(len(frame), reader.end or 0):
             key.following = reader.at
         if status == LATER_FRAGMENT:
-            raise End(LATER_FRAGMENT)
+            raise EndError(LATER_FRAGMENT)
         if key.protocol not in PORT_PROTOCOLS:
-            raise End(NO_TRANSPORT)
+            raise EndError(NO_TRANSPORT)
         ports = reader.take(4)
-    except End as end:
+    except EndError as end:
         key.status = end.args[0]
     else:
         key.status = status

@@ -61,7 +61,7 @@ class ServerMachine(Dispatcher):
         super().__init__(Tables(seed), FragmentTable())
         self.names = {}
 
-    # ---- processes ---------------------------------------------------------------------------------------------------
+    # ---- processes -------------------------------------------------------------------------------------------------
 
     def fork(self, parent: int, *, pid: int | None = None) -> int:
         """Start a child in its parent's VNAS.
@@ -119,7 +119,7 @@ class ServerMachine(Dispatcher):
         """
         self.tables.exit(_pid(pid))
 
-    # ---- interface addresses -----------------------------------------------------------------------------------------
+    # ---- interface addresses ---------------------------------------------------------------------------------------
 
     def validate(self, pid: int, address: str | IPv4Address | IPv6Address, interface: str, *, vlan: int = 0) -> bool:
         """Bring an address up on an interface, for the VNAS of the asking process.
@@ -161,7 +161,7 @@ class ServerMachine(Dispatcher):
         """
         return self.tables.invalidate(_pid(pid), _specific(address), checked(vlan, "VLAN ID", 0, 4095))
 
-    # ---- sockets -----------------------------------------------------------------------------------------------------
+    # ---- sockets ---------------------------------------------------------------------------------------------------
 
     def bind(
         self,
@@ -224,7 +224,7 @@ class ServerMachine(Dispatcher):
         """
         self.tables.close(checked(socket, "socket ID", 0, _MOST))
 
-    # ---- routes ------------------------------------------------------------------------------------------------------
+    # ---- routes ----------------------------------------------------------------------------------------------------
 
     def set_route(self, network: object, interface: str) -> None:
         """Route a network to an interface, in place of the one it had.
@@ -246,8 +246,8 @@ class ServerMachine(Dispatcher):
     def source_address(self, pid: int, destination: str | IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
         """Choose the source address of a request or reply (source address setting).
 
-        The process's VNAS; the interface to which the destination is routed; the first entry of the ANY-address table, in
-        order of registration, of the destination's family, with that VNAS and that interface.
+        The process's VNAS; the interface to which the destination is routed; the first entry of the ANY-address
+        table, in order of registration, of the destination's family, with that VNAS and that interface.
 
         Raises
         ------
@@ -257,7 +257,7 @@ class ServerMachine(Dispatcher):
         """
         return unpacked_address(self.tables.source_address(_pid(pid), packed_address(destination)))
 
-    # ---- why -----------------------------------------------------------------------------------------------------------
+    # ---- why -------------------------------------------------------------------------------------------------------
 
     def explain(
         self,
@@ -278,7 +278,7 @@ class ServerMachine(Dispatcher):
         """Explain how `dispatch_batch` decides on one key of FLOW_KEY."""
         return explain_key(self, key)
 
-    # ---- views -------------------------------------------------------------------------------------------------------
+    # ---- views -----------------------------------------------------------------------------------------------------
 
     @property
     def processes(self) -> list[ProcessRow]:
@@ -294,8 +294,8 @@ class ServerMachine(Dispatcher):
     def sockets(self) -> list[SocketRow]:
         """The socket table, in order of registration."""
         return [
-            SocketRow(socket, protocol_name(protocol), port, unpacked_address(address), *rest)
-            for socket, protocol, port, address, *rest in self.tables.socket_rows()
+            SocketRow(row[0], protocol_name(row[1]), row[2], unpacked_address(row[3]), *row[4:])
+            for row in self.tables.socket_rows()
         ]
 
     @property
@@ -345,7 +345,7 @@ class ServerMachine(Dispatcher):
         check_tables(self.tables)
         self.fragments.check()
 
-    # ---- files -------------------------------------------------------------------------------------------------------
+    # ---- files -----------------------------------------------------------------------------------------------------
 
     def to_toml(self, *, embodiment: int = 1) -> str:
         """Write the tables as the text of a table file, in the first or second embodiment."""

@@ -30,7 +30,9 @@ cdef size_t _BUFFER_BYTES = 1 << 20
 # What is unpacked of a compressed stream before the walk goes on; a plain stream goes on with what one read gave.
 cdef size_t _UNPACK_BYTES = 1 << 18
 cdef size_t _MOST_INTERFACES = 1 << 16
+# The longest pcapng block believed; more only for link types whose frames alone are longer, and their options.
 cdef uint32_t _BLOCK_LIMIT = 16 << 20
+cdef uint32_t _OPTIONS_LIMIT = 1 << 20
 
 
 cdef class Capture:
@@ -96,6 +98,8 @@ cdef class Capture:
 
     def close(self):
         """Close the file. Columns and data taken before stay valid; reading ends."""
+        if self._reading:
+            raise RuntimeError("a Capture is closed by the thread that reads it")
         self.block.n = 0
         self.block.base = NULL
         self._window = None
@@ -292,7 +296,9 @@ cdef class Capture:
         if self._pcapng.n_interfaces == 0:
             self._pcapng.first_snaplen = interface.snaplen or UINT32_MAX
         self._pcapng.n_interfaces += 1
-        self._pcapng.block_limit = max(self._pcapng.block_limit, _BLOCK_LIMIT + captured_limit(interface.link_type))
+        self._pcapng.block_limit = max(
+            self._pcapng.block_limit, captured_limit(interface.link_type) + _OPTIONS_LIMIT
+        )
         self._position += length
         return True
 
@@ -307,11 +313,11 @@ cdef class Capture:
         rows.link_type = interface.link_type
         rows.snaplen = interface.snaplen
         rows.time.offset_seconds = interface.offset_seconds
+        rows.time.exponent = interface.exponent
+        rows.time.binary = interface.binary
         if per_second <= UINT64_MAX:
             rows.time.per_second = per_second
             rows.time.tick_ns = 0 if 10**9 % per_second else 10**9 // per_second
-            rows.time.exact = not interface.binary or interface.exponent == 0
-            rows.time.digits = interface.exponent if rows.time.exact else 0
         self._interfaces.append(interface)
         self.n_rows += 1
         return 0

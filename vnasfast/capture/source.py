@@ -16,7 +16,6 @@ from typing import Any
 from vnasfast.errors import CaptureError, InvalidValue, MissingExtra
 
 _HEAD_BYTES = 8
-_PIECE_BYTES = 1 << 18
 
 #: Magic number to the name of a compression that is read.
 _COMPRESSIONS = {
@@ -27,7 +26,7 @@ _COMPRESSIONS = {
 }
 
 
-class StreamDamaged(Exception):  # noqa: N818 (never leaves this package)
+class StreamDamaged(Exception):
     """A compressed stream can't be unpacked further; the text is the problem of a CaptureError."""
 
 
@@ -52,7 +51,6 @@ class Source:
         self.data = data
         self.compression = ""
         self.mapping: mmap.mmap | None = None
-        self._read: Callable[[int], bytes | None] | None = None
         self._readinto: Callable[[memoryview], int | None] | None = None
         self._counted: _Counted | None = None
         self._closes: list[Any] = []
@@ -77,15 +75,9 @@ class Source:
         StreamDamaged
             The compressed stream is damaged or cut short.
         """
+        assert self._readinto is not None  # noqa: S101 (a source without data is a stream)
         try:
-            if self._readinto is not None:
-                count = self._readinto(buffer)
-            else:
-                assert self._read is not None  # noqa: S101 (a source is whole or has one of the two)
-                piece = self._read(min(len(buffer), _PIECE_BYTES))
-                count = None if piece is None else len(piece)
-                if piece:
-                    buffer[: len(piece)] = piece
+            count = self._readinto(buffer)
         except EOFError:
             raise StreamDamaged(f"the {self.compression} stream is cut short") from None
         except Exception as error:
@@ -160,57 +152,75 @@ def _read_some(file: Any, buffer: Any) -> int | None:
     return len(piece)
 
 
-class _ZstdReader:
-    """Frames of a zstd stream, one after another; unlike the library's own reader it misses a cut-off end."""
-
-    # A zstd block of 4 bytes can stand for 128 KiB: small pieces keep what one of them unpacks to in bounds.
-    _PIECE = 8192
-
-    def __init__(self, file: Any) -> None:
-        try:
-            import zstandard  # noqa: PLC0415 (an optional part)
-        except ImportError:
-            raise MissingExtra("Reading a zstd-compressed capture", "zstd") from None
-        self._file = file
-        self._new = zstandard.ZstdDecompressor().decompressobj
-        self._frame: Any = None
-        self._input = b""
-        self._output = b""
-
-    def read(self, size: int) -> bytes:
-        while not self._output:
-            if not self._input:
-                self._input = self._file.read(self._PIECE)
-                if not self._input:
-                    if self._frame is not None:
-                        raise EOFError
-                    return b""
-            if self._frame is None:
-                self._frame = self._new()
-            self._output = self._frame.decompress(self._input)
-            self._input = b""
-            if self._frame.eof:
-                self._input = self._frame.unused_data
-                self._frame = None
-        piece, self._output = self._output[:size], self._output[size:]
-        return piece
-
-
-def _decompressor(compression: str, file: Any) -> Any:
-    """Give a reader whose ``read`` returns one piece at a time, so that damage hides nothing before it."""
+def _new_decompressor(compression: str) -> Callable[[], Any]:
+    """Give what makes an object that unpacks one stream; all four kinds have the same few methods."""
     if compression == "gzip":
-        import gzip  # noqa: PLC0415 (rarely needed)
+        import zlib  # noqa: PLC0415 (rarely needed)
 
-        return gzip.GzipFile(fileobj=file)
+        return lambda: zlib.decompressobj(31)  # 31: a gzip header, and the largest window
     if compression == "bzip2":
         import bz2  # noqa: PLC0415 (rarely needed)
 
-        return bz2.BZ2File(file)
+        return bz2.BZ2Decompressor
     if compression == "xz":
         import lzma  # noqa: PLC0415 (rarely needed)
 
-        return lzma.LZMAFile(file)
-    return _ZstdReader(file)
+        return lzma.LZMADecompressor
+    try:
+        import zstandard  # noqa: PLC0415 (an optional part)
+    except ImportError:
+        raise MissingExtra("Reading a zstd-compressed capture", "zstd") from None
+    return lambda: zstandard.ZstdDecompressor().decompressobj()
+
+
+class _Unpacked:
+    """What a compressed file unpacks to: one stream, or several one after another.
+
+    The file objects of the libraries won't do: some stop without a word at a damaged stream that follows a
+    sound one, or at the end of a file that was cut short.
+    """
+
+    # A few bytes can stand for very many: small pieces keep what one of them unpacks to in bounds.
+    _PIECE = 16384
+    # What a decompressor unpacks in the call that meets damage is lost. The end of a piece is fed byte by
+    # byte, so that a wrong checksum at the end of a file costs nothing that came before it.
+    _BYTEWISE = 48
+
+    def __init__(self, compression: str, file: _Counted) -> None:
+        self._file = io.BufferedReader(file, 1 << 17)
+        self._new = _new_decompressor(compression)
+        self._current: Any = None
+        self._input = b""
+        self._output = b""
+        self._taken = 0
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Give one piece at a time, so that damage hides nothing that was unpacked before it."""
+        while self._taken == len(self._output):
+            if not self._input:
+                self._input = self._file.read1(self._PIECE)
+                if not self._input:
+                    if self._current is not None:
+                        raise EOFError
+                    return 0
+            if self._current is None:
+                # Zeros may fill a file up, on tapes and in archives.
+                self._input = self._input.lstrip(b"\0")
+                if not self._input:
+                    continue
+                self._current = self._new()
+            self._taken = 0
+            self._output = b""
+            fed = max(len(self._input) - self._BYTEWISE, 1)
+            self._output = self._current.decompress(self._input[:fed])
+            self._input = self._input[fed:]
+            if self._current.eof:
+                self._input = self._current.unused_data + self._input
+                self._current = None
+        count = min(len(buffer), len(self._output) - self._taken)
+        buffer[:count] = self._output[self._taken : self._taken + count]
+        self._taken += count
+        return count
 
 
 def _compression(head: bytes) -> str:
@@ -222,8 +232,7 @@ def _stream(source: Source, head: bytes, file: Any) -> Source:
     source._counted = _Counted(head, file)
     source.compression = _compression(head)
     if source.compression:
-        reader = _decompressor(source.compression, io.BufferedReader(source._counted, 1 << 17))
-        source._read = reader.read1 if hasattr(reader, "read1") else reader.read
+        source._readinto = _Unpacked(source.compression, source._counted).readinto
     else:
         source._readinto = source._counted.readinto
     return source
@@ -294,7 +303,6 @@ def _open_path(path: str | bytes) -> Source:
             except OSError:
                 pass
             else:
-                mapping.madvise(mmap.MADV_SEQUENTIAL)  # a tenth less on a file that must come from the disk
                 source.mapping = mapping
                 source.data = memoryview(mapping)
                 file.close()

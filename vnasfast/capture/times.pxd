@@ -1,6 +1,6 @@
 # Timestamps: ticks of an interface to nanoseconds and to decimal text, exactly.
 
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, UINT64_MAX, int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
 
 cdef extern from *:
@@ -11,13 +11,13 @@ cdef extern from *:
     ctypedef long long int128 "vnasfast_int128"
     ctypedef unsigned long long uint128 "vnasfast_uint128"
 
-# How an interface counts time.
+# How an interface counts time: in ticks of 10**-exponent or 2**-exponent seconds.
 cdef struct TimeUnit:
     uint64_t per_second     # ticks in a second; 0: more than an uint64 counts, so that all ticks are fractions
     uint64_t tick_ns        # nanoseconds in a tick; 0: not a whole number
     int64_t offset_seconds  # to be added to every time
-    uint8_t digits          # decimal digits of a fraction; 0 with `exact` false: see there
-    bint exact              # per_second is 10**digits, so that time_format can write the text
+    uint8_t exponent
+    bint binary
 
 cdef enum:
     TIME_TEXT_BYTES = 48    # room enough for any text of time_format
@@ -26,6 +26,8 @@ cdef enum:
 cdef inline int64_t time_ns(const TimeUnit* unit, uint64_t ticks) noexcept nogil:
     """Nanoseconds since the epoch, rounded down, held at the ends of int64. Any thread."""
     cdef int128 ns
+    cdef uint128 fine
+    cdef int i
     if unit.tick_ns:
         ns = <int128>ticks * <int128>unit.tick_ns
     elif unit.per_second:
@@ -33,7 +35,13 @@ cdef inline int64_t time_ns(const TimeUnit* unit, uint64_t ticks) noexcept nogil
         ns = <int128>(ticks // unit.per_second) * 1000000000
         ns += <int128>(<uint128>(ticks % unit.per_second) * 1000000000 // unit.per_second)
     else:
-        ns = 0
+        fine = <uint128>ticks * 1000000000
+        if unit.binary:
+            fine >>= unit.exponent
+        else:
+            for i in range(unit.exponent):
+                fine //= 10
+        ns = <int128>fine
     ns += <int128>unit.offset_seconds * 1000000000
     if ns > INT64_MAX:
         return INT64_MAX
@@ -55,7 +63,8 @@ cdef inline char* write_digits(char* end, uint64_t value, int n) noexcept nogil:
 cdef inline int time_format(const TimeUnit* unit, uint64_t ticks, char* text) noexcept nogil:
     """Write seconds since the epoch, such as 1700000000.123456, into `text` of TIME_TEXT_BYTES bytes.
 
-    Gives the number of bytes, with no zero after them; 0 if the unit is not `exact`. Any thread.
+    Gives the number of bytes, with no zero after them; 0 for what is left to Interface.format_time: a binary unit,
+    more than 19 digits, seconds beyond an uint64. Any thread.
     """
     cdef char scratch[TIME_TEXT_BYTES]
     cdef char* end = scratch + TIME_TEXT_BYTES
@@ -63,7 +72,7 @@ cdef inline int time_format(const TimeUnit* unit, uint64_t ticks, char* text) no
     cdef uint64_t fraction, whole
     cdef int128 seconds
     cdef int n
-    if not unit.exact:
+    if unit.binary or not unit.per_second:
         return 0
     seconds = <int128>(ticks // unit.per_second) + unit.offset_seconds
     fraction = ticks % unit.per_second
@@ -74,9 +83,11 @@ cdef inline int time_format(const TimeUnit* unit, uint64_t ticks, char* text) no
             seconds += 1
             fraction = unit.per_second - fraction
         seconds = -seconds
+    if seconds > <int128>UINT64_MAX:
+        return 0
     whole = <uint64_t>seconds
-    if unit.digits:
-        start = write_digits(start, fraction, unit.digits)
+    if unit.exponent:
+        start = write_digits(start, fraction, unit.exponent)
         start -= 1
         start[0] = c'.'
     start = write_digits(start, whole, 1)

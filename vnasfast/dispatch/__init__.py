@@ -1,0 +1,1 @@
+"""Stage 3: flow keys and tables to sockets or outcomes."""

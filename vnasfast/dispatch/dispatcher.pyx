@@ -4,9 +4,14 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from vnasfast.dispatch.accounting cimport account
+from vnasfast.dispatch.delivery cimport Delivery
 from vnasfast.dispatch.steps cimport dispatch_key
 from vnasfast.parse.fragments cimport FragmentTable, fragments_follow
 from vnasfast.parse.frame cimport parse_frame
+from vnasfast.tables.family cimport family_of
+from vnasfast.tables.hashing cimport hash_address, load64
+from vnasfast.tables.index cimport HashIndex, index_tag
+from vnasfast.tables.sockets cimport NO_PROTOCOL, PortRow, port_find, protocol_number, vnas_tag
 from vnasfast.tables.tables cimport (
     MachineTables, Tables, pthread_mutex_lock, pthread_mutex_unlock, pthread_rwlock_rdlock, pthread_rwlock_unlock,
 )
@@ -15,71 +20,75 @@ from vnasfast.typedefs cimport DELIVERED, FIRST_FRAGMENT, LATER_FRAGMENT, FlowKe
 
 import numpy as np
 
+from vnasfast.columns import column, output
 from vnasfast.dispatch.packets import packet_bytes
-from vnasfast.dtypes import FLOW_KEY, Outcome
+from vnasfast.dtypes import FLOW_KEY
 from vnasfast.errors import InvalidValue
 
-cdef tuple OUTCOMES = tuple(Outcome(-number) for number in range(10))
-
-
-cdef class Delivery:
-    """What became of one packet.
-
-    Attributes
-    ----------
-    socket, pid : int or None
-        The socket and its process; None when the packet reached none.
-    vnas : int or None
-        The destination's VNAS ID; known for NO_PORT and NO_SOCKET too.
-    outcome : Outcome
+cdef extern from *:
     """
+    /* The empty statement keeps GCC 12 from taking a function that only prefetches for one without effect, and dropping
+       the calls to it. */
+    #define vnas_prefetch(address) do { __builtin_prefetch(address); __asm__ volatile(""); } while (0)
+    """
+    void prefetch "vnas_prefetch"(const void* address) noexcept nogil
 
-    @property
-    def socket(self):
-        return self._socket if self._socket >= 0 else None
-
-    @property
-    def pid(self):
-        return self._pid if self._socket >= 0 else None
-
-    @property
-    def vnas(self):
-        return self._vnas if self._vnas >= 0 else None
-
-    @property
-    def outcome(self):
-        return OUTCOMES[-self._outcome]
-
-    def __bool__(self):
-        return self._socket >= 0
-
-    def __eq__(self, other):
-        if not isinstance(other, Delivery):
-            return NotImplemented
-        return (self.socket, self.pid, self.vnas, self.outcome) == (other.socket, other.pid, other.vnas, other.outcome)
-
-    def __hash__(self):
-        return hash((self._socket, self._pid, self._vnas, self._outcome))
-
-    def __repr__(self):
-        return f"Delivery(socket={self.socket}, pid={self.pid}, vnas={self.vnas}, outcome={self.outcome.name})"
-
+cdef enum:
+    AHEAD = 32          # keys warmed together: as many lines in flight as a core keeps
+    LARGE = 60000       # addresses and sockets, from which on their lines are worth warming
 
 # ---- blocks: the nogil loops ----------------------------------------------------------------------------------------
+
+cdef inline void warm(const MachineTables* tables, const FlowKey* keys, size_t n) noexcept nogil:
+    """Touch the lines that dispatching these keys will read, each row of lines for all keys before the next.
+
+    Guesses only: the first slot of a key's hash may hold another key. dispatch_key then finds most lines on their way, so
+    it decides alone, with or without this.
+    """
+    cdef uint32_t[AHEAD] tags
+    cdef int32_t[AHEAD] rows
+    cdef size_t i
+    cdef int32_t port
+    cdef uint64_t lo
+    for i in range(n):
+        lo = load64(keys[i].destination + 8)
+        tags[i] = index_tag(hash_address(&tables.seed, load64(keys[i].destination), lo, keys[i].vlan))
+        prefetch(&tables.addresses.index.slots[tags[i] >> tables.addresses.index.shift])
+    for i in range(n):
+        rows[i] = tables.addresses.index.slots[tags[i] >> tables.addresses.index.shift].row
+        if rows[i] >= 0:
+            prefetch(&tables.addresses.rows[rows[i]])
+    for i in range(n):
+        if rows[i] < 0 or keys[i].status < 0 or protocol_number(keys[i].protocol) == NO_PROTOCOL:
+            continue
+        port = port_find(&tables.sockets, protocol_number(keys[i].protocol), keys[i].destination_port)
+        if port >= 0:
+            prefetch_verdict(&tables.sockets.ports[port], load64(keys[i].destination), load64(keys[i].destination + 8),
+                             tables.addresses.rows[rows[i]].vnas)
+
+
+cdef inline void prefetch_verdict(const PortRow* port, uint64_t hi, uint64_t lo, int32_t vnas) noexcept nogil:
+    cdef const HashIndex* by_vnas = &port.by_vnas[family_of(hi, lo)]
+    prefetch(&by_vnas.slots[vnas_tag(vnas) >> by_vnas.shift])
+
 
 cdef void dispatch_key_block(Dispatcher dispatcher, const FlowKey* keys, size_t n, int32_t* results,
                              int32_t* vnases) noexcept nogil:
     cdef const MachineTables* tables = &dispatcher.tables.c
-    cdef size_t i
+    cdef size_t i = 0, end
     cdef int32_t vnas
+    cdef bint large
     pthread_rwlock_rdlock(&dispatcher.tables.changing)
-    if vnases == NULL:
-        for i in range(n):
+    large = tables.addresses.pool.n_rows + tables.sockets.pool.n_rows > LARGE
+    while i < n:
+        end = min(n, i + AHEAD)
+        if large:
+            warm(tables, &keys[i], end - i)
+        while i < end:
             results[i] = dispatch_key(tables, &keys[i], &vnas)
-    else:
-        for i in range(n):
-            results[i] = dispatch_key(tables, &keys[i], &vnas)
-            vnases[i] = tables.vnases.rows[vnas].id if vnas >= 0 else -1
+            if vnases != NULL:
+                vnases[i] = tables.vnases.rows[vnas].id if vnas >= 0 else -1
+            i += 1
     pthread_rwlock_unlock(&dispatcher.tables.changing)
 
 
@@ -133,33 +142,6 @@ cdef size_t first_outside(size_t n, const uint64_t* offsets, const uint32_t* len
         if offsets[i] > n_bytes or lengths[i] > n_bytes - offsets[i]:
             return i
     return n
-
-
-# ---- arguments ------------------------------------------------------------------------------------------------------
-
-cdef column(values, dtype, str name, Py_ssize_t n):
-    """Return an array of n contiguous `dtype`, without a copy where the values are that already."""
-    array = np.asarray(values)
-    if array.ndim != 1 or (n >= 0 and array.shape[0] != n):
-        raise InvalidValue(f"{name} has shape {array.shape}: it must have one dimension"
-                           + (f" and {n} values, one a packet" if n >= 0 else ""))
-    if array.dtype != dtype:
-        if array.size and array.dtype.kind not in "iu":
-            raise InvalidValue(f"{name} has dtype {array.dtype}: it must hold integers ({np.dtype(dtype).name})")
-        limits = np.iinfo(dtype)
-        if array.size and (int(array.min()) < limits.min or int(array.max()) > limits.max):
-            raise InvalidValue(f"{name} holds values outside {np.dtype(dtype).name}")
-    return np.ascontiguousarray(array, dtype)
-
-
-cdef results_array(out, Py_ssize_t n):
-    if out is None:
-        return np.empty(n, np.int32)
-    if not isinstance(out, np.ndarray) or out.dtype != np.int32 or out.shape != (n,):
-        raise InvalidValue(f"out must be a numpy array of {n} int32")
-    if not out.flags.c_contiguous or not out.flags.writeable:
-        raise InvalidValue("out must be contiguous and writable")
-    return out
 
 
 cdef class Dispatcher:
@@ -287,7 +269,7 @@ cdef class Dispatcher:
         cdef const int64_t[::1] time_view
         cdef const uint32_t* length_column = NULL
         cdef const int64_t* time_column = NULL
-        results = results_array(out, n)
+        results = output(out, np.int32, n)
         cdef int32_t[::1] result_view = results
         if n == 0:
             return results
@@ -340,7 +322,7 @@ cdef class Dispatcher:
         InvalidValue
             An array has the wrong dtype or shape, or a frame lies outside the buffer.
         """
-        cdef const uint64_t[::1] offset_view = column(offsets, np.uint64, "offsets", -1)
+        cdef const uint64_t[::1] offset_view = column(offsets, np.uint64, "offsets")
         cdef Py_ssize_t n = offset_view.shape[0], start = 0, size
         cdef const uint32_t[::1] length_view = column(lengths, np.uint32, "lengths", n)
         cdef const uint32_t[::1] wire_view
@@ -350,7 +332,7 @@ cdef class Dispatcher:
         cdef FlowKey[BLOCK] keys
         cdef Py_buffer view
         cdef size_t outside
-        results = results_array(out, n)
+        results = output(out, np.int32, n)
         cdef int32_t[::1] result_view = results
         if n == 0:
             return results

@@ -27,6 +27,10 @@ from vnasfast.parse.text import address_text, protocol_name
 
 cdef int MOST_ROWS = 40     # shown of a step; a port may have a million sockets
 
+cdef str STEP_1 = "Step 1: the destination is loopback; which VNAS sent it?"
+cdef str STEP_2 = "Step 2: whose is the destination address?"
+cdef str STEP_4 = "Step 4: which of the port's sockets, in order of registration?"
+
 cdef dict REASONS = {
     Outcome.NOT_IP: "the frame holds no IP packet that is understood",
     Outcome.NO_TRANSPORT: "none of TCP, UDP, SCTP, DCCP, UDP-Lite follows the IP header",
@@ -165,11 +169,11 @@ cdef class Walk:
                 members.append(socket)
             socket = table.rows[socket].next_on_port
         if len(members) == 1:
-            self.conclude("4. Which of the port's sockets, in order of registration?",
+            self.conclude(STEP_4,
                           f"socket {first}: the first that matches (policy registration)")
             return first
         socket = members[flow * len(members) >> 32]
-        self.conclude("4. Which of the port's sockets, in order of registration?",
+        self.conclude(STEP_4,
                       f"socket {socket}: socket {first} is the first that matches, {len(members)} sockets share its port, and the"
                       " flow's hash chooses this one")
         return socket
@@ -195,7 +199,7 @@ cdef class Walk:
                 self.look(said + ": matches")
                 return self.chosen_by_flow(socket)
             socket = table.rows[socket].next_on_port
-        self.conclude("4. Which of the port's sockets, in order of registration?",
+        self.conclude(STEP_4,
                       f"NO_SOCKET: none of them waits in VNAS {self.c.vnases.rows[vnas].id} for this address")
         return Outcome.NO_SOCKET
 
@@ -207,25 +211,25 @@ cdef class Walk:
         if is_loopback(hi, lo):
             vnas = self.source_vnas()
             if vnas < 0:
-                self.conclude("1. The destination is loopback: which VNAS sent it?",
+                self.conclude(STEP_1,
                               "UNKNOWN_SOURCE: no source process was given, and not exactly one VNAS can own the source endpoint"
                               if self.key.source_pid == 0 else "UNKNOWN_SOURCE: the source process given does not exist")
                 return self.end(Outcome.UNKNOWN_SOURCE, -1)
-            self.conclude("1. The destination is loopback: which VNAS sent it?",
+            self.conclude(STEP_1,
                           f"VNAS {self.c.vnases.rows[vnas].id}: a VNAS reaches its own servers on loopback")
         else:
             vnas = self.vnas_of_address(hi, lo)
             if vnas < 0:
-                self.conclude("2. Whose is the destination address?",
+                self.conclude(STEP_2,
                               f"NO_VNAS: ({vlan_text(self.key.vlan)}, {address(hi, lo)}) is not in the ANY-address table")
                 return self.end(Outcome.NO_VNAS, -1)
-            self.conclude("2. Whose is the destination address?", f"VNAS {self.c.vnases.rows[vnas].id}")
+            self.conclude(STEP_2, f"VNAS {self.c.vnases.rows[vnas].id}")
         name = f"{protocol_name(self.key.protocol)} port {self.key.destination_port}"
         port = port_find(&self.c.sockets, protocol_number(self.key.protocol), self.key.destination_port)
         if port < 0:
-            self.conclude(f"3. Who waits on {name}?", "NO_PORT: no socket of any VNAS")
+            self.conclude(f"Step 3: who waits on {name}?", "NO_PORT: no socket of any VNAS")
             return self.end(Outcome.NO_PORT, vnas)
-        self.conclude(f"3. Who waits on {name}?", f"{self.c.sockets.ports[port].n_sockets} socket(s)")
+        self.conclude(f"Step 3: who waits on {name}?", f"{self.c.sockets.ports[port].n_sockets} socket(s)")
         return self.end(self.choose_socket(port, vnas, hi, lo), vnas)
 
 

@@ -48,4 +48,4 @@ class Explanation(NamedTuple):
             end = f"{self.outcome.name}: no socket"
         else:
             end = f"DELIVERED to socket {self.socket} of process {self.pid}, VNAS {self.vnas}"
-        return "\n".join([*(f"{number}. {step}" for number, step in enumerate(self.steps, 1)), end])
+        return "\n".join([*map(str, self.steps), end])

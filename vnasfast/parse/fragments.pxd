@@ -16,7 +16,7 @@ cdef struct FragmentRow:
     uint16_t vlan
     uint16_t destination_port
     uint16_t source_port
-    uint8_t family_protocol     # as the later fragments show it: 0 for IPv6, where they need not show the transport's
+    uint8_t family_protocol     # as later fragments show it: 0 for IPv6, where theirs may be another
     uint8_t protocol
 
 # Rows in a ring, in the order in which they came; slots say where a key's row is.
@@ -36,8 +36,8 @@ cdef bint fragments_follow_known(Fragments* table, FlowKey* key, int64_t time_ns
 
 
 cdef inline bint fragments_follow(Fragments* table, FlowKey* key, int64_t time_ns) noexcept nogil:
-    # Remembers a first fragment; gives a later one the ports of its first, and the status FOLLOWS_FIRST, where
-    # that was seen; leaves any other key alone. True: the key has changed.
+    # Remembers a first fragment; gives a later one the protocol and ports of its first, and the status
+    # FOLLOWS_FIRST, where that was seen; leaves any other key alone. True: the key has changed.
     if key.status != FIRST_FRAGMENT and key.status != LATER_FRAGMENT:
         return False
     return fragments_follow_known(table, key, time_ns)

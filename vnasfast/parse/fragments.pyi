@@ -1,11 +1,12 @@
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self, final
 
 import numpy as np
 import numpy.typing as npt
 
+@final
 class FragmentTable:
-    def __init__(self, capacity: int = 16384) -> None: ...
+    def __new__(cls, capacity: int = 16384) -> Self: ...
     def __len__(self) -> int: ...
     @property
     def capacity(self) -> int: ...

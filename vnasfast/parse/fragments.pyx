@@ -2,13 +2,14 @@
 
 import os
 
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 import numpy as np
 
-from vnasfast.dtypes import FLOW_KEY
+from vnasfast import dtypes
 from vnasfast.errors import InvalidValue
 
 from vnasfast.parse.load cimport load_word
@@ -41,15 +42,17 @@ cdef uint32_t _hash(const Fragments* table, const FlowKey* key, uint32_t family_
 
 
 cdef uint32_t _family_protocol(const FlowKey* key) noexcept nogil:
-    # An IPv6 fragment is known by its addresses and its ID alone: the next header of a later fragment is that of the
-    # first's fragmentable part, perhaps an extension header, while the first's key has the transport protocol.
+    # An IPv6 fragment is known by its addresses and its ID alone: what a later fragment calls its next header
+    # may be an extension header that the first fragment's key has passed over.
     cdef uint64_t mapped = 0xFFFF0000
     if load_word(key.source) == 0 and (load_word(key.source + 8) & <uint64_t>0xFFFFFFFF) == mapped:
         return key.protocol
     return 0
 
 
-cdef bint _row_is(const FragmentRow* row, const FlowKey* key, uint32_t family_protocol, uint32_t hash) noexcept nogil:
+cdef bint _row_is(
+    const FragmentRow* row, const FlowKey* key, uint32_t family_protocol, uint32_t hash,
+) noexcept nogil:
     return (
         row.hash == hash
         and row.fragment_id == key.fragment_id
@@ -148,8 +151,8 @@ cdef bint fragments_follow_known(Fragments* table, FlowKey* key, int64_t time_ns
         return False
     row = &table.rows[table.slots[slot]]
     if time_ns != 0 and row.time_ns != 0:
-        # Unsigned, since times come from files and may lie further apart than int64 can say. Captures joined from
-        # several interfaces are a little out of order: a later fragment may bear the earlier time.
+        # Unsigned, since times come from files and may lie further apart than int64 can say. In a capture of
+        # several interfaces a later fragment may bear the earlier time.
         age_ns = <uint64_t>time_ns - <uint64_t>row.time_ns
         if time_ns < row.time_ns:
             age_ns = 0 - age_ns
@@ -198,17 +201,19 @@ cdef int fragments_copy(Fragments* table, const Fragments* other) except -1 nogi
     return 0
 
 
+@cython.final
+@cython.auto_pickle(False)
 cdef class FragmentTable:
     """First fragments, remembered so that later fragments, which carry no ports, follow them.
 
-    A later fragment follows the newest first fragment with the same VLAN, addresses, fragment ID and, in IPv4,
-    protocol, if the two lie at most 30 s apart. A later fragment that comes before its first follows nothing.
+    A later fragment follows the newest first fragment with the same VLAN, addresses, fragment ID and, in
+    IPv4, protocol, if the two lie at most 30 s apart. A later fragment that comes before its first follows nothing.
 
     Parameters
     ----------
     capacity : int, optional
-        How many first fragments are remembered; one more, and the one that came first is forgotten. Memory is
-        taken when the first of them comes.
+        How many first fragments are remembered; one more, and the one that came first is forgotten.
+        Memory is taken when the first of them comes.
 
     Raises
     ------
@@ -259,7 +264,7 @@ cdef class FragmentTable:
         cdef const int64_t[::1] c_times
         cdef Py_ssize_t i, n
         cdef Py_ssize_t n_followed = 0
-        if not isinstance(keys, np.ndarray) or keys.dtype != FLOW_KEY or keys.ndim != 1:
+        if not isinstance(keys, np.ndarray) or keys.dtype != dtypes.FLOW_KEY or keys.ndim != 1:
             raise InvalidValue("keys must be a one-dimensional numpy array of FLOW_KEY")
         if not keys.flags.c_contiguous or not keys.flags.writeable:
             raise InvalidValue("keys must be contiguous and writable")

@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from vnasfast.typedefs cimport MALFORMED, NOT_IP, TRUNCATED
-from vnasfast.parse.load cimport load_be16, load_be32
+from vnasfast.parse.load cimport load_be16, load_be32, load_le32
 
 cdef enum LinkType:
     LINK_NULL = 0               # BSD loopback: address family in the byte order of the writing machine
@@ -37,7 +37,7 @@ cdef inline bint link_is_known(uint32_t link_type) noexcept nogil:
 
 
 cdef inline int cut_outcome(uint32_t length, uint32_t wire_length) noexcept nogil:
-    # What a header that ends behind the captured bytes means: either the capture cut it, or it never was whole.
+    # What a header that ends behind the captured bytes means: the capture cut it, or it never was whole.
     return TRUNCATED if length < wire_length else MALFORMED
 
 
@@ -146,7 +146,7 @@ cdef inline int64_t link_read(
         # Families are small numbers: the byte order in which this one is small is the writer's.
         family = load_be32(frame)
         if family > 0xFFFF:
-            family = frame[0] | (<uint32_t>frame[1] << 8) | (<uint32_t>frame[2] << 16) | (<uint32_t>frame[3] << 24)
+            family = load_le32(frame)
         if family == 2:
             ethertype[0] = ETHERTYPE_IPV4
         elif family == 10 or family == 23 or family == 24 or family == 28 or family == 30:

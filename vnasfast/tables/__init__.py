@@ -1,0 +1,1 @@
+"""State: processes, ANY addresses, ports and sockets, routes, and the hash index below them."""

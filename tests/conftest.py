@@ -1,0 +1,21 @@
+"""What several test modules use."""
+
+from ipaddress import IPv4Address
+
+import dpkt
+import pytest
+
+# Comparisons made in the tests' own modules explain themselves as those of the tests do.
+pytest.register_assert_rewrite("pair")
+
+
+@pytest.fixture(scope="session")
+def ethernet_frame():
+    """Give a maker of 60-byte Ethernet frames that hold one UDP packet."""
+
+    def make(destination, port=53, source="192.0.2.9", source_port=40000):
+        udp = dpkt.udp.UDP(sport=source_port, dport=port, data=b"x" * 18, ulen=26)
+        ip = dpkt.ip.IP(src=IPv4Address(source).packed, dst=IPv4Address(destination).packed, p=17, data=udp, len=46)
+        return bytes(dpkt.ethernet.Ethernet(src=b"\2" * 6, dst=b"\4" * 6, type=0x800, data=ip))
+
+    return make

@@ -1,0 +1,72 @@
+"""The structure that the design asks for: data flows one way, files stay small, stubs lie beside modules."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vnasfast
+
+PACKAGE = Path(vnasfast.__file__).parent
+IMPORT = re.compile(r"^\s*(?:from|cimport|import)\s+(vnasfast[\w.]*)", re.MULTILINE)
+
+#: Part of the package → the parts it may import. Parts that are missing here are files at the top, which may import
+#: what lies below them; nothing imports replay or host.
+ALLOWED = {
+    "typedefs": set(),
+    "dtypes": set(),
+    "errors": set(),
+    "columns": {"dtypes", "errors"},
+    "capture": {"typedefs", "errors"},
+    "parse": {"typedefs", "dtypes", "errors", "columns"},
+    "tables": {"typedefs", "errors"},
+    "dispatch": {"typedefs", "dtypes", "errors", "columns", "parse", "tables"},
+    "values": {"errors", "parse"},
+    "tablefile": {"errors", "parse", "tables", "values", "machine"},
+    "machine": {"dtypes", "errors", "parse", "tables", "dispatch", "values", "tablefile"},
+}
+
+
+def sources():
+    return sorted(path for suffix in ("py", "pyx", "pxd") for path in PACKAGE.rglob(f"*.{suffix}"))
+
+
+def part_of(module):
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    relative = path.relative_to(PACKAGE)
+    part = relative.parts[0].partition(".")[0]
+    for imported in map(part_of, IMPORT.findall(path.read_text())):
+        if imported in {part, "__init__"}:
+            continue
+        assert imported not in {"replay", "host"}, f"{relative} imports {imported}, which nothing may import"
+        if part in ALLOWED:
+            assert imported in ALLOWED[part], f"{relative} imports {imported}: data flows the other way"
+
+
+def test_the_rule_above_can_fail():
+    assert part_of("vnasfast.replay.cli") == "replay"
+    assert IMPORT.findall("from vnasfast.replay.cli import main\n    import vnasfast.host") == [
+        "vnasfast.replay.cli",
+        "vnasfast.host",
+    ]
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_hold_one_idea(path):
+    assert len(path.read_text().splitlines()) <= 430
+
+
+def test_each_extension_module_has_a_stub():
+    assert [path for path in PACKAGE.rglob("*.pyx") if not path.with_suffix(".pyi").exists()] == []
+
+
+def test_importing_vnasfast_imports_neither_replay_nor_command_line():
+    code = "import sys, vnasfast; print([m for m in sys.modules if m.startswith(('vnasfast.replay', 'click', 'tqdm'))])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

@@ -1,0 +1,154 @@
+"""From a machine to a table file."""
+
+import contextlib
+import functools
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from vnasfast.errors import InvalidValue
+from vnasfast.tablefile.keys import TABLES
+from vnasfast.values import checked
+
+if TYPE_CHECKING:
+    from vnasfast.machine import ServerMachine
+    from vnasfast.tables.rows import AddressRow, ProcessRow, SocketRow
+
+Row = dict[str, Any]
+
+
+def to_toml(machine: "ServerMachine", embodiment: int) -> str:
+    """Write the tables as the text of a table file.
+
+    Raises
+    ------
+    InvalidValue
+        Another embodiment than 1 and 2, or ``machine.names`` holds what a file can't.
+    """
+    embodiment = checked(embodiment, "embodiment", 1, 2)
+    blocks = [f"# vnasfast tables\nembodiment = {embodiment}\n"]
+    for table, row in _rows(machine, embodiment):
+        values = "".join(f"{key} = {_literal(value)}\n" for key, value in row.items())
+        blocks.append(f"[[{table}]]\n{values}")
+    return "\n".join(blocks)
+
+
+def save(machine: "ServerMachine", path: str | os.PathLike[str], embodiment: int) -> None:
+    """Write the tables to a file, in place of what it held, at once or not at all.
+
+    A file that is there keeps its permissions, and a link stays a link. What is no regular file, such as
+    a terminal, is written to directly.
+
+    Raises
+    ------
+    OSError, InvalidValue
+    """
+    try:
+        content = to_toml(machine, embodiment).encode()
+    except UnicodeEncodeError as error:
+        problem = f"{error.object[error.start]!r} in a name can't be written as UTF-8: rename it"
+        raise InvalidValue(problem) from None
+    target = os.path.realpath(path)
+    if os.path.exists(target) and not os.path.isfile(target):
+        with open(target, "wb") as file:
+            file.write(content)
+        return
+    temporary = os.path.join(os.path.dirname(target), f".vnasfast-{secrets.token_hex(8)}")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            if os.path.exists(target):
+                os.fchmod(file.fileno(), stat.S_IMODE(os.stat(target).st_mode))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(error, OSError):  # the person knows the file's name, not the temporary one's
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+        raise
+
+
+@functools.lru_cache(10_000, typed=True)  # names and addresses come again and again
+def _literal(value: str | int) -> str:
+    return tomli_w.dumps({"x": value}).removeprefix("x = ").removesuffix("\n")
+
+
+def _rows(machine: "ServerMachine", embodiment: int) -> Iterator[tuple[str, Row]]:
+    """Yield (table, row), as they stand in the file."""
+    yield from (("vnas", row) for row in _name_rows(machine))
+    yield from (("processes", _process_row(row)) for row in machine.processes if row.pid != 1)
+    if embodiment == 1:
+        yield from (("addresses", _address_row(row)) for row in machine.addresses)
+    else:
+        yield from _any_table_rows(machine)
+    yield from (("sockets", _socket_row(machine, row, embodiment)) for row in machine.sockets)
+    for network, interface in machine.routes:
+        yield "routes", {"network": "default" if network is None else str(network), "interface": interface}
+
+
+def _name_rows(machine: "ServerMachine") -> Iterator[Row]:
+    seen: dict[str, int] = {}
+    keys = TABLES[1]["vnas"]
+    for vnas, name in sorted(machine.names.items()):
+        keys["id"].read(vnas)
+        keys["name"].read(name)
+        if name in seen:
+            raise InvalidValue(f"VNAS {seen[name]} and VNAS {vnas} have the same name {name!r}: rename one")
+        seen[name] = vnas
+        yield {"id": vnas, "name": name}
+
+
+def _process_row(row: "ProcessRow") -> Row:
+    return {"pid": row.pid, "vnas": row.vnas} | ({"parent": row.parent} if row.parent != 1 else {})
+
+
+def _address_row(row: "AddressRow") -> Row:
+    values: Row = {"address": str(row.address), "vnas": row.vnas, "interface": row.interface}
+    return values | ({"vlan": row.vlan} if row.vlan else {})
+
+
+def _any_table_rows(machine: "ServerMachine") -> Iterator[tuple[str, Row]]:
+    """Yield the ANY-address tables: by their first address, then those that only sockets name, by VNAS ID."""
+    order = {(row.vlan, row.address): number for number, row in enumerate(machine.addresses, 1)}
+    any_tables = machine.any_tables
+    in_turns = [row for rows in any_tables.values() for row in rows] != machine.addresses
+    for vnas in sorted({row.vnas for row in machine.sockets if row.address.is_unspecified}):
+        any_tables.setdefault(vnas, [])
+    for vnas, rows in any_tables.items():
+        yield "any_tables", {"name": f"ANY{vnas}", "vnas": vnas}
+        for row in rows:
+            values = _address_row(row)
+            del values["vnas"]
+            if in_turns:
+                values["order"] = order[row.vlan, row.address]
+            yield "any_tables.addresses", values
+
+
+def _socket_row(machine: "ServerMachine", row: "SocketRow", embodiment: int) -> Row:
+    values: Row = {"protocol": row.protocol, "port": row.port}
+    if embodiment == 2 and row.address.is_unspecified:
+        values["address"] = f"ANY{row.vnas}"
+        if row.address.version == 4 or row.v6only:
+            values["family"] = row.address.version
+        values["pid"] = row.pid
+    else:
+        values |= {"address": recipient_text(row.address), "pid": row.pid}
+        if row.v6only:
+            values["v6only"] = True
+    if row.sharing:
+        values["sharing"] = True
+    if not row.address.is_unspecified and not machine.owns(row.vnas, row.address):
+        values["freebind"] = True
+    return values
+
+
+def recipient_text(address: IPv4Address | IPv6Address) -> str:
+    """Return a recipient address as embodiment 1 has it."""
+    return "ANY" if address.version == 6 and address.is_unspecified else str(address)
