@@ -183,22 +183,25 @@ class RandomDriver:
         "batch": 8,
     }
 
-    def __init__(self, seed: int, *, wide: bool) -> None:
+    def __init__(self, seed: int, *, wide: bool, large: bool = False) -> None:
         self.random = random.Random(seed)
         self.pair = Pair(seed=self.random.getrandbits(64))
         self.wide = wide
-        self.most_sockets = self.random.choice([3, 12, 60])
+        self.most_sockets = 1500 if large else self.random.choice([3, 12, 60])
+        self.most_processes = 250 if large else 12
+        self.vnases = range(400) if large else VNASES
 
     def run(self, operations: int, *, compare_every: int) -> None:
         names, weights = list(self.WEIGHTS), list(self.WEIGHTS.values())
         for number in range(operations):
             name = self.random.choices(names, weights)[0]
-            if name in ("fork", "vnas_start") and len(self.pair.model.processes) > 12:
+            if name in ("fork", "vnas_start") and len(self.pair.model.processes) > self.most_processes:
                 name = "exit"
             if name == "bind" and len(self.pair.model.sockets) > self.most_sockets:
                 name = "close"
             getattr(self, name)()
-            self.pair.engine.check()
+            if number % max(compare_every // 10, 1) == 0:
+                self.pair.engine.check()
             if number % compare_every == 0:
                 self.pair.compare()
         self.pair.compare()
@@ -261,7 +264,7 @@ class RandomDriver:
         self.pair.attempt("fork", self.pid(), pid=self.new_pid())
 
     def vnas_start(self) -> None:
-        self.pair.attempt("vnas_start", self.pid(), self.random.choice(VNASES), pid=self.new_pid())
+        self.pair.attempt("vnas_start", self.pid(), self.random.choice(self.vnases), pid=self.new_pid())
 
     def exit(self) -> None:
         self.pair.attempt("exit", self.pid())
@@ -317,10 +320,10 @@ class RandomDriver:
         self.pair.dispatch_batch(batch, lengths, times, count=self.random.random() < 0.8, explained=4)
 
 
-def drive(seeds: range, operations: int, compare_every: int) -> tuple[int, int, int]:
+def drive(seeds: range, operations: int, compare_every: int, *, large: bool = False) -> tuple[int, int, int]:
     total = dispatched = delivered = 0
     for seed in seeds:
-        driver = RandomDriver(seed, wide=seed % 2 == 1)
+        driver = RandomDriver(seed, wide=large or seed % 2 == 1, large=large)
         try:
             driver.run(operations, compare_every=compare_every)
         except (AssertionError, VnasError) as error:
@@ -342,6 +345,16 @@ def test_two_hundred_thousand_operations(capsys: pytest.CaptureFixture[str]) -> 
     with capsys.disabled():
         print(f"\n{total:,} operations, {dispatched:,} dispatches ({delivered:,} delivered), 0 differences")
     assert total >= 200_000
+
+
+def test_random_operations_on_large_tables() -> None:
+    """Tables grow and shrink, and removed rows are used again."""
+    drive(range(1), 3000, compare_every=200, large=True)
+
+
+@pytest.mark.long
+def test_many_random_operations_on_large_tables() -> None:
+    drive(range(2000, 2004), 15_000, compare_every=500, large=True)
 
 
 def test_counters_sum_to_the_packets_dispatched() -> None:

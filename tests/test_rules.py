@@ -98,13 +98,13 @@ def test_exit_closes_the_sockets_and_gives_the_children_to_process_1(pair: Pair)
 
 
 def test_the_addresses_of_a_vnas_outlive_its_processes(pair: Pair) -> None:
-    socket = pair.do("bind", 12, "tcp", 80)
+    pair.do("bind", 12, "tcp", 80)
     pair.do("exit", 12)
     pair.do("bind", 11, "tcp", 80)
     assert pair.dispatch(key("10.0.0.2")) == Outcome.NO_SOCKET
     again = pair.do("vnas_start", 1, 2, pid=12)
-    assert pair.do("bind", again, "tcp", 80) != socket or pair.engine.sockets[-1].pid == 12
-    assert pair.dispatch(key("10.0.0.2")) == pair.engine.sockets[-1].socket
+    socket = pair.do("bind", again, "tcp", 80)
+    assert pair.dispatch(key("10.0.0.2")) == socket
     assert pair.do("invalidate", again, "10.0.0.2")
     pair.compare()
 
@@ -277,6 +277,36 @@ def test_closing_frees_the_recipient_address(pair: Pair) -> None:
         pair.do("close", socket)
     assert pair.engine.ports == {}
     pair.do("bind", 11, "tcp", 80)
+    pair.compare()
+
+
+def test_what_was_closed_no_longer_owns_a_loopback_source(pair: Pair) -> None:
+    served = [pair.do("bind", pid, "tcp", 80) for pid in (11, 12)]
+    packet = key("127.0.0.1", "127.0.0.1", source_port=4000)
+    for address in ("ANY", "127.0.0.1"):
+        owners = [pair.do("bind", pid, "tcp", 4000, address) for pid in (11, 12)]
+        assert pair.dispatch(packet) == Outcome.UNKNOWN_SOURCE
+        pair.do("close", owners[0])
+        assert pair.dispatch(packet) == served[1]
+        pair.do("close", owners[1])
+        assert pair.dispatch(packet) == Outcome.UNKNOWN_SOURCE
+    pair.compare()
+
+
+def test_a_group_is_as_old_as_its_oldest_open_socket(pair: Pair) -> None:
+    for group, single in (("ANY", "10.0.0.1"), ("10.0.0.1", "ANY")):
+        first = pair.do("bind", 11, "tcp", 80, group, sharing=True)
+        other = pair.do("bind", 11, "tcp", 80, single)
+        second = pair.do("bind", 11, "tcp", 80, group, sharing=True)
+        assert pair.dispatch(key("10.0.0.1")) in (first, second)
+        pair.do("close", first)
+        assert pair.dispatch(key("10.0.0.1")) == other
+        third = pair.do("bind", 11, "tcp", 80, group, sharing=True)
+        assert pair.dispatch(key("10.0.0.1")) == other
+        pair.do("close", other)
+        assert pair.dispatch(key("10.0.0.1")) in (second, third)
+        pair.do("close", second)
+        pair.do("close", third)
     pair.compare()
 
 

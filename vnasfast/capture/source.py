@@ -26,7 +26,7 @@ _COMPRESSIONS = {
 }
 
 
-class StreamDamaged(Exception):  # noqa: N818 (never leaves this package)
+class StreamDamaged(Exception):
     """A compressed stream can't be unpacked further; the text is the problem of a CaptureError."""
 
 
