@@ -127,7 +127,9 @@ def starts():
     return [*found, position]
 
 
-@pytest.mark.parametrize(("frame", "inside"), [(0, 1), (0, 16), (1, 15), (2, 40), (100, 1), (100, 17), (475, 15), (475, 50)])
+@pytest.mark.parametrize(
+    ("frame", "inside"), [(0, 1), (0, 16), (1, 15), (2, 40), (100, 1), (100, 17), (475, 15), (475, 50)]
+)
 def test_a_capture_cut_short_gives_all_before(tmp_path, frame, inside):
     path = tmp_path / "cut.pcap"
     start = starts()[frame]
@@ -257,7 +259,8 @@ def test_pcapng_and_pcap_of_the_same_frames_give_the_same(tmp_path):
 def test_ctrl_c_leaves_a_correct_partial_report(tmp_path, as_json):
     rows = tmp_path / "rows.csv"
     options = ["--tables", str(TABLES), "--deliveries", str(rows), *(["--json"] if as_json else []), "-"]
-    running = subprocess.Popen([*COMMAND, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipe = subprocess.PIPE
+    running = subprocess.Popen([*COMMAND, *options], stdin=pipe, stdout=pipe, stderr=pipe)
     running.stdin.write(CAPTURE.read_bytes())
     running.stdin.flush()
     # More frames than the writer keeps back, so that rows in the file show that it is at work; then it waits for more.

@@ -2,10 +2,11 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from vnasfast.capture import Capture
 from vnasfast.errors import InvalidValue
 from vnasfast.machine import ServerMachine
 
@@ -13,6 +14,9 @@ from vnasfast.machine import ServerMachine
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 
 _PIECE_BYTES = 1 << 20
+
+#: Called after each block with the capture under reading and the packets of all captures so far.
+Progress = Callable[[Capture, int], object]
 
 GIVEN = "given"
 BESIDE = "beside"
@@ -59,7 +63,13 @@ def find_beside(captures: Sequence[str]) -> str | None:
     return found[0] if found else None
 
 
-def choose_tables(captures: Sequence[str], tables: str | os.PathLike[str] | None = None) -> Chosen:
+def choose_tables(
+    captures: Sequence[str],
+    tables: str | os.PathLike[str] | None = None,
+    *,
+    limit: int | None = None,
+    on_progress: Progress | None = None,
+) -> Chosen:
     """Load the tables given, or those beside the captures, or learn them.
 
     Parameters
@@ -68,6 +78,10 @@ def choose_tables(captures: Sequence[str], tables: str | os.PathLike[str] | None
         Paths that can be read more than once: see `spooled`.
     tables : path-like, optional
         A table file.
+    limit : int, optional
+        The most packets of all captures together that are learned from.
+    on_progress : callable, optional
+        Called while learning, after each block, with the capture and the packets so far.
 
     Raises
     ------
@@ -83,7 +97,8 @@ def choose_tables(captures: Sequence[str], tables: str | os.PathLike[str] | None
         return Chosen(ServerMachine.load(path), BESIDE, path, [])
     from vnasfast.replay.learn import learn  # noqa: PLC0415 (not needed with tables)
 
-    learned = learn([Path(capture) for capture in captures])
+    # What can't be read is met again when it is replayed, and reported then.
+    learned = learn(captures, limit=limit, progress=on_progress)
     return Chosen(learned.machine, LEARNED, None, list(learned.notes))
 
 
