@@ -1,6 +1,7 @@
 """Learned tables: against the truth of a recording, and each rule of vnasfast.replay.learn in small captures."""
 
 import csv
+import signal
 import struct
 from collections import defaultdict
 from pathlib import Path
@@ -434,3 +435,15 @@ def test_damaged_frames_are_no_danger(seed):
     learned = learn([capture(frames)])
     learned.machine.check()
     assert learned.frames == len(frames)
+
+
+def test_ctrl_c_ends_learning_at_the_next_block():
+    told = []
+
+    def interrupt(capture, frames):
+        told.append(frames)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        learn([capture([accepted(A, 80)] * 10000)], progress=interrupt)
+    assert len(told) == 1
