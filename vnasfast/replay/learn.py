@@ -15,38 +15,40 @@ broadcast address, also one that only the frame's link header shows to be so.
      is an answer, when the destination asked the sender's port at a group before, or anyone asked it so from the
      destination's port (DHCP, SSDP); and when the packet goes from a port below 512, where no system places its
      callers, to one of 1024 or more (the question came before the capture).
-     If the destination has called a port below 1024 of the sender's address last (TFTP), or asked a group of another
-     port than its own, both ports of the flow being 1024 or more, then the sender is the called side if the flow has
-     packets both ways, and the flow counts for nobody otherwise.
+     If the destination has called a port below 1024 of the sender's address last (TFTP), or asked a group at another
+     port than its own, both ports of the flow being 1024 or more, then the sender is the called side if the flow
+     has packets both ways, and the flow counts for nobody otherwise.
   2. An endpoint's score is the number of flows in which it was called less those in which it called. The server
-     side of a flow is the one of greater score; at a tie, a port below 1024 against a higher one; at a tie again,
-     the called side. But the called side it is when its port is below 512, or the other never was called.
+     side of a flow is the one of greater score by the other flows; at a tie, a port below 1024 against a higher one;
+     at a tie again, the called side. It is always the called side when that one's port is below 512 or equal to the
+     other's, or when the other never was called.
   3. What is sent to a group makes no service, but the answer to it does.
 
 Groups, 0.0.0.0, ``::`` and port 0 are never services.
 
 **Machines.** Two addresses of one VLAN are one machine when the same MAC claimed both: as the sender of an ARP
 request or reply, or in neighbour discovery (the target of an advertisement, the source of a solicitation or of a
-router's message, with hop limit 255). A MAC that claims more than 32 addresses is a proxy and joins nothing;
-neither does an address that several MACs claim (it moved, or two machines quarrel). Without such evidence, and on
-other links than Ethernet, each address is a machine of its own. One address on two VLANs is two machines.
+router's message, with hop limit 255). A MAC that claims more than 32 addresses on a VLAN is a proxy and joins
+nothing; neither does an address that several MACs claim (it moved, or two machines quarrel). Without such evidence,
+and on other links than Ethernet, each address is a machine of its own. One address on two VLANs is two machines.
 All loopback addresses are one machine.
 
 **Tables.** Each machine that serves becomes a VNAS: 1, 2, 3 … in the order of the frames that first show a service
 of theirs, named by its first IPv4 address, else its first IPv6 address (a link-local one only if there is no other),
-with one process. Its addresses
-are validated in the order in which they were seen, on the interface that the capture names, else ``eth0``, followed by
-``.100`` for VLAN 100; loopback on ``lo``. Each (protocol, port) that it served on any of its addresses is one ANY
-socket (``::``, which receives IPv6 and IPv4): a machine has the addresses that it has, so a service seen on one family
-only needs no narrower socket. The default route leads to the interface of the first machine.
+with one process. Its addresses are validated in the order in which they were seen, on the interface that the capture
+names, else ``eth0``, followed by ``.100`` for VLAN 100; loopback on ``lo``. Each (protocol, port) that it served on
+any of its addresses is one ANY socket (``::``, which receives IPv6 and IPv4), also when it was seen on one family only:
+unmodified servers wait on ANY, and only the machine's own addresses lead to it. The default route leads to the
+interface of the first address.
 
-**Loopback traffic** carries no source process. A service's answers are told by their source endpoint and end as NO_PORT,
-since the caller's port is no service; calls from such a port have no owner and end as UNKNOWN_SOURCE, as the design has it.
+**Loopback traffic** carries no source process. A service's answers are told by their source endpoint and end as
+NO_PORT, since the caller's port is no service; calls from such a port have no owner and end as UNKNOWN_SOURCE, as
+the dispatch rules have it.
 
-**Limits.** Memory is bounded: 1,048,576 UDP flows and as many endpoints, 262,144 endpoints that accepted a handshake, 65,536
-claims. What came after was left out, and a note says so. A connection whose handshake is not in the capture shows no
-service. In a capture that begins within a lone UDP flow of two high ports, the first packet may be an answer, and
-the caller's port be taken as the service.
+**Limits.** Memory is bounded: 1,048,576 UDP flows and as many endpoints, 262,144 endpoints that accepted a handshake,
+65,536 claims. What came after was left out, and a note says so. A connection whose handshake is not in the capture
+shows no service. In a capture that begins within a lone UDP flow of two high ports, the first packet may be an
+answer, and the caller's port be taken as the service. Requests and answers on different VLANs are not put together.
 """
 
 import os

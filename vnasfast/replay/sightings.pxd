@@ -256,7 +256,9 @@ cdef inline void _see_arp(
     if offset + 20 > length or load_be16(frame + offset) != ETHERTYPE_ARP:
         return
     # Hardware Ethernet, protocol IPv4, their lengths; then request or reply.
-    if memcmp(frame + offset + 2, <const char*>b"\x00\x01\x08\x00\x06\x04\x00", 7) != 0 or not 1 <= frame[offset + 9] <= 2:
+    if memcmp(frame + offset + 2, <const char*>b"\x00\x01\x08\x00\x06\x04\x00", 7) != 0:
+        return
+    if not 1 <= frame[offset + 9] <= 2:
         return
     memset(address, 0, 16)
     address[10] = address[11] = 0xFF
