@@ -5,6 +5,10 @@ Usage: python tests/agreement.py CAPTURES_FOLDER [EXPECTED.csv.gz] [--difference
 EXPECTED has one row a frame, with the columns file, frame, layers, vlans, version, src, dst, transport,
 sport, dport; without it, CAPTURES_FOLDER-expected.csv.gz beside the folder. A frame counts as IP when either
 side reads an address in it. Not a test: it needs captures that are not part of the project.
+
+In the tcpdump project's captures, read by tshark 4.0, 20 of 5,439 frames with IP differ, all of them
+Ethernet. In 18, IP lies behind an Ethertype that is not passed over: Arista's timestamps (12), MACsec without
+encryption (5), NSH (1). In 2, the IPv4 header contradicts itself: tshark shows no addresses, and we do.
 """
 
 import csv

@@ -17,7 +17,8 @@ SETUP = """
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 setup(name="consumer", ext_modules=cythonize(
-    [Extension("consumer", ["consumer.pyx"])], compiler_directives={"language_level": 3}, include_path=["%s"]))
+    [Extension("consumer", ["consumer.pyx"])],
+    compiler_directives={"language_level": 3, "boundscheck": False}, include_path=["%s"]))
 """
 
 

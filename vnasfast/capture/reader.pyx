@@ -98,6 +98,8 @@ cdef class Capture:
 
     def close(self):
         """Close the file. Columns and data taken before stay valid; reading ends."""
+        if self._reading:
+            raise RuntimeError("a Capture is closed by the thread that reads it")
         self.block.n = 0
         self.block.base = NULL
         self._window = None

@@ -26,7 +26,7 @@ _COMPRESSIONS = {
 }
 
 
-class StreamDamaged(Exception):  # noqa: N818 (never leaves this package)
+class StreamDamaged(Exception):
     """A compressed stream can't be unpacked further; the text is the problem of a CaptureError."""
 
 
@@ -303,7 +303,6 @@ def _open_path(path: str | bytes) -> Source:
             except OSError:
                 pass
             else:
-                mapping.madvise(mmap.MADV_SEQUENTIAL)  # a tenth less on a file that must come from the disk
                 source.mapping = mapping
                 source.data = memoryview(mapping)
                 file.close()

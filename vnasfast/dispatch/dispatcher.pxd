@@ -2,18 +2,13 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
+from vnasfast.dispatch.delivery cimport Delivery
 from vnasfast.parse.fragments cimport FragmentTable
 from vnasfast.tables.tables cimport MachineTables, Tables
 from vnasfast.typedefs cimport FlowKey
 
 cdef enum:
     BLOCK = 512     # packets between two looks at the locks; their keys take 24 KiB, so they stay in the cache
-
-cdef class Delivery:
-    cdef int32_t _socket
-    cdef int32_t _pid
-    cdef int32_t _vnas
-    cdef int32_t _outcome
 
 cdef class Dispatcher:
     cdef readonly Tables tables

@@ -2,25 +2,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
 
-from vnasfast.dtypes import Outcome
+from vnasfast.dispatch.delivery import Delivery
 from vnasfast.parse.fragments import FragmentTable
 from vnasfast.tables.tables import Tables
 
-class Delivery:
-    @property
-    def socket(self) -> int | None: ...
-    @property
-    def pid(self) -> int | None: ...
-    @property
-    def vnas(self) -> int | None: ...
-    @property
-    def outcome(self) -> Outcome: ...
-    def __bool__(self) -> bool: ...
-    def __eq__(self, other: object) -> bool: ...
-    def __hash__(self) -> int: ...
-
+@disjoint_base
 class Dispatcher:
     tables: Tables
     fragments: FragmentTable

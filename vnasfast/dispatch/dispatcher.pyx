@@ -4,6 +4,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from vnasfast.dispatch.accounting cimport account
+from vnasfast.dispatch.delivery cimport Delivery
 from vnasfast.dispatch.steps cimport dispatch_key
 from vnasfast.parse.fragments cimport FragmentTable, fragments_follow
 from vnasfast.parse.frame cimport parse_frame
@@ -19,8 +20,9 @@ from vnasfast.typedefs cimport DELIVERED, FIRST_FRAGMENT, LATER_FRAGMENT, FlowKe
 
 import numpy as np
 
+from vnasfast.columns import column, output
 from vnasfast.dispatch.packets import packet_bytes
-from vnasfast.dtypes import FLOW_KEY, Outcome
+from vnasfast.dtypes import FLOW_KEY
 from vnasfast.errors import InvalidValue
 
 cdef extern from *:
@@ -34,52 +36,6 @@ cdef extern from *:
 cdef enum:
     AHEAD = 32          # keys warmed together: as many lines in flight as a core keeps
     LARGE = 60000       # addresses and sockets, from which on their lines are worth warming
-
-cdef tuple OUTCOMES = tuple(Outcome(-number) for number in range(10))
-
-
-cdef class Delivery:
-    """What became of one packet.
-
-    Attributes
-    ----------
-    socket, pid : int or None
-        The socket and its process; None when the packet reached none.
-    vnas : int or None
-        The destination's VNAS ID; known for NO_PORT and NO_SOCKET too.
-    outcome : Outcome
-    """
-
-    @property
-    def socket(self):
-        return self._socket if self._socket >= 0 else None
-
-    @property
-    def pid(self):
-        return self._pid if self._socket >= 0 else None
-
-    @property
-    def vnas(self):
-        return self._vnas if self._vnas >= 0 else None
-
-    @property
-    def outcome(self):
-        return OUTCOMES[-self._outcome]
-
-    def __bool__(self):
-        return self._socket >= 0
-
-    def __eq__(self, other):
-        if not isinstance(other, Delivery):
-            return NotImplemented
-        return (self.socket, self.pid, self.vnas, self.outcome) == (other.socket, other.pid, other.vnas, other.outcome)
-
-    def __hash__(self):
-        return hash((self._socket, self._pid, self._vnas, self._outcome))
-
-    def __repr__(self):
-        return f"Delivery(socket={self.socket}, pid={self.pid}, vnas={self.vnas}, outcome={self.outcome.name})"
-
 
 # ---- blocks: the nogil loops ----------------------------------------------------------------------------------------
 
@@ -186,33 +142,6 @@ cdef size_t first_outside(size_t n, const uint64_t* offsets, const uint32_t* len
         if offsets[i] > n_bytes or lengths[i] > n_bytes - offsets[i]:
             return i
     return n
-
-
-# ---- arguments ------------------------------------------------------------------------------------------------------
-
-cdef column(values, dtype, str name, Py_ssize_t n):
-    """Return an array of n contiguous `dtype`, without a copy where the values are that already."""
-    array = np.asarray(values)
-    if array.ndim != 1 or (n >= 0 and array.shape[0] != n):
-        raise InvalidValue(f"{name} has shape {array.shape}: it must have one dimension"
-                           + (f" and {n} values, one a packet" if n >= 0 else ""))
-    if array.dtype != dtype:
-        if array.size and array.dtype.kind not in "iu":
-            raise InvalidValue(f"{name} has dtype {array.dtype}: it must hold integers ({np.dtype(dtype).name})")
-        limits = np.iinfo(dtype)
-        if array.size and (int(array.min()) < limits.min or int(array.max()) > limits.max):
-            raise InvalidValue(f"{name} holds values outside {np.dtype(dtype).name}")
-    return np.ascontiguousarray(array, dtype)
-
-
-cdef results_array(out, Py_ssize_t n):
-    if out is None:
-        return np.empty(n, np.int32)
-    if not isinstance(out, np.ndarray) or out.dtype != np.int32 or out.shape != (n,):
-        raise InvalidValue(f"out must be a numpy array of {n} int32")
-    if not out.flags.c_contiguous or not out.flags.writeable:
-        raise InvalidValue("out must be contiguous and writable")
-    return out
 
 
 cdef class Dispatcher:
@@ -340,7 +269,7 @@ cdef class Dispatcher:
         cdef const int64_t[::1] time_view
         cdef const uint32_t* length_column = NULL
         cdef const int64_t* time_column = NULL
-        results = results_array(out, n)
+        results = output(out, np.int32, n)
         cdef int32_t[::1] result_view = results
         if n == 0:
             return results
@@ -393,7 +322,7 @@ cdef class Dispatcher:
         InvalidValue
             An array has the wrong dtype or shape, or a frame lies outside the buffer.
         """
-        cdef const uint64_t[::1] offset_view = column(offsets, np.uint64, "offsets", -1)
+        cdef const uint64_t[::1] offset_view = column(offsets, np.uint64, "offsets")
         cdef Py_ssize_t n = offset_view.shape[0], start = 0, size
         cdef const uint32_t[::1] length_view = column(lengths, np.uint32, "lengths", n)
         cdef const uint32_t[::1] wire_view
@@ -403,7 +332,7 @@ cdef class Dispatcher:
         cdef FlowKey[BLOCK] keys
         cdef Py_buffer view
         cdef size_t outside
-        results = results_array(out, n)
+        results = output(out, np.int32, n)
         cdef int32_t[::1] result_view = results
         if n == 0:
             return results

@@ -6,36 +6,12 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 import numpy as np
 
 from vnasfast import dtypes
+from vnasfast.columns import column, output
 from vnasfast.errors import InvalidValue
 
 from vnasfast.parse.frame cimport parse_frame as c_parse_frame
 from vnasfast.parse.link cimport link_is_known as c_link_is_known
 from vnasfast.typedefs cimport FlowKey
-
-
-def _column(values, dtype, str name):
-    # One-dimensional, contiguous, of exactly `dtype`; the array itself where it is that already.
-    array = np.asarray(values)
-    if array.ndim != 1:
-        raise InvalidValue(f"{name} has {array.ndim} dimensions; one is needed")
-    if array.dtype != dtype and array.size:
-        if array.dtype.kind not in "iu":
-            raise InvalidValue(f"{name} has dtype {array.dtype}; integers are needed")
-        wrong = (array < 0) | (array > np.iinfo(dtype).max)
-        if wrong.any():
-            index = int(np.argmax(wrong))
-            raise InvalidValue(f"{name}[{index}] is {array[index]}; it must fit {np.dtype(dtype).name}")
-    return np.ascontiguousarray(array, dtype)
-
-
-def _keys_for(out, Py_ssize_t n):
-    if out is None:
-        return np.empty(n, dtypes.FLOW_KEY)
-    if not isinstance(out, np.ndarray) or out.dtype != dtypes.FLOW_KEY or out.shape != (n,):
-        raise InvalidValue(f"out must be a numpy array of {n} FLOW_KEY")
-    if not out.flags.c_contiguous or not out.flags.writeable:
-        raise InvalidValue("out must be contiguous and writable")
-    return out
 
 
 cdef Py_ssize_t _parse_all(
@@ -89,21 +65,21 @@ def parse_frames(buffer, offsets, lengths, link_type, *, wire_lengths=None, out=
         the first such frame. The keys before it are already written to `out`.
     """
     cdef Py_buffer view
-    cdef const uint64_t[::1] c_offsets = _column(offsets, np.uint64, "offsets")
-    cdef const uint32_t[::1] c_lengths = _column(lengths, np.uint32, "lengths")
+    cdef const uint64_t[::1] c_offsets = column(offsets, np.uint64, "offsets")
+    cdef const uint32_t[::1] c_lengths = column(lengths, np.uint32, "lengths")
     cdef const uint32_t[::1] c_wire_lengths = c_lengths
     cdef Py_ssize_t n = c_offsets.shape[0]
     cdef Py_ssize_t n_read = 0
     cdef uint32_t c_link_type = _link_type(link_type)
     cdef FlowKey[::1] c_keys
     if wire_lengths is not None:
-        c_wire_lengths = _column(wire_lengths, np.uint32, "wire_lengths")
+        c_wire_lengths = column(wire_lengths, np.uint32, "wire_lengths")
     if c_lengths.shape[0] != n or c_wire_lengths.shape[0] != n:
         raise InvalidValue(
             f"{n} offsets, {c_lengths.shape[0]} lengths and {c_wire_lengths.shape[0]} wire_lengths: "
             "there must be as many of each"
         )
-    keys = _keys_for(out, n)
+    keys = output(out, dtypes.FLOW_KEY, n)
     c_keys = keys
     PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
     try:

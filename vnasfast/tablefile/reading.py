@@ -1,6 +1,7 @@
 """From a table file's rows to a machine."""
 
 import difflib
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NoReturn
 
@@ -155,7 +156,7 @@ def _fill_sockets(
         if row["v6only"] and row["address"].startswith(ANY_IPV4[:12]):
             problem = "an IPv4 address can't receive IPv6 only: leave it out"
             file.fail("sockets", number, "v6only", problem=problem)
-        address = unpacked_address(row["address"])
+        address = _address_text(row["address"])
         options = {option: row[option] for option in ("v6only", "sharing", "freebind")}
         rows.append(row)
         try:
@@ -166,6 +167,11 @@ def _fill_sockets(
             problem = f"{address} does not belong to VNAS {row['vnas']} of process {pid}"
             problem += ": register it there, or give freebind = true"
             file.fail("sockets", number, "address", problem=problem)
+
+
+@functools.lru_cache(10_000)
+def _address_text(packed: bytes) -> str:
+    return recipient_text(unpacked_address(packed))
 
 
 def _recipient(
@@ -200,7 +206,7 @@ def _in_use(rows: list[Row]) -> str:
     last = rows[-1]
     same = ("protocol", "port", "address", "vnas")
     first = next(number for number, row in enumerate(rows) if all(row[key] == last[key] for key in same))
-    place = f"{protocol_name(last['protocol'])} port {last['port']} of {recipient_text(last['address'])}"
+    place = f"{protocol_name(last['protocol'])} port {last['port']} of {_address_text(last['address'])}"
     taken = f"sockets[{first}] has {place} in VNAS {last['vnas']} already"
     return f"{taken}: remove one, or give sharing = true to both"
 

@@ -1,17 +1,19 @@
 """From a machine to a table file."""
 
 import contextlib
+import functools
 import os
 import secrets
 import stat
 from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
 from vnasfast.errors import InvalidValue
-from vnasfast.tablefile.keys import ANY, ANY_IPV4, ANY_IPV6, TABLES
-from vnasfast.values import checked, packed_address, unpacked_address
+from vnasfast.tablefile.keys import TABLES
+from vnasfast.values import checked
 
 if TYPE_CHECKING:
     from vnasfast.machine import ServerMachine
@@ -30,7 +32,9 @@ def to_toml(machine: "ServerMachine", embodiment: int) -> str:
     """
     embodiment = checked(embodiment, "embodiment", 1, 2)
     blocks = [f"# vnasfast tables\nembodiment = {embodiment}\n"]
-    blocks += [f"[[{table}]]\n{tomli_w.dumps(row)}" for table, row in _rows(machine, embodiment)]
+    for table, row in _rows(machine, embodiment):
+        values = "".join(f"{key} = {_literal(value)}\n" for key, value in row.items())
+        blocks.append(f"[[{table}]]\n{values}")
     return "\n".join(blocks)
 
 
@@ -69,6 +73,11 @@ def save(machine: "ServerMachine", path: str | os.PathLike[str], embodiment: int
         if isinstance(error, OSError):  # the person knows the file's name, not the temporary one's
             raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
+
+
+@functools.lru_cache(10_000, typed=True)  # names and addresses come again and again
+def _literal(value: str | int) -> str:
+    return tomli_w.dumps({"x": value}).removeprefix("x = ").removesuffix("\n")
 
 
 def _rows(machine: "ServerMachine", embodiment: int) -> Iterator[tuple[str, Row]]:
@@ -110,7 +119,7 @@ def _any_table_rows(machine: "ServerMachine") -> Iterator[tuple[str, Row]]:
     order = {(row.vlan, row.address): number for number, row in enumerate(machine.addresses, 1)}
     any_tables = machine.any_tables
     in_turns = [row for rows in any_tables.values() for row in rows] != machine.addresses
-    for vnas in sorted({row.vnas for row in machine.sockets if packed_address(row.address) in ANY}):
+    for vnas in sorted({row.vnas for row in machine.sockets if row.address.is_unspecified}):
         any_tables.setdefault(vnas, [])
     for vnas, rows in any_tables.items():
         yield "any_tables", {"name": f"ANY{vnas}", "vnas": vnas}
@@ -123,24 +132,23 @@ def _any_table_rows(machine: "ServerMachine") -> Iterator[tuple[str, Row]]:
 
 
 def _socket_row(machine: "ServerMachine", row: "SocketRow", embodiment: int) -> Row:
-    packed = packed_address(row.address)
     values: Row = {"protocol": row.protocol, "port": row.port}
-    if embodiment == 2 and packed in ANY:
+    if embodiment == 2 and row.address.is_unspecified:
         values["address"] = f"ANY{row.vnas}"
-        if packed == ANY_IPV4 or row.v6only:
-            values["family"] = 4 if packed == ANY_IPV4 else 6
+        if row.address.version == 4 or row.v6only:
+            values["family"] = row.address.version
         values["pid"] = row.pid
     else:
-        values |= {"address": recipient_text(packed), "pid": row.pid}
+        values |= {"address": recipient_text(row.address), "pid": row.pid}
         if row.v6only:
             values["v6only"] = True
     if row.sharing:
         values["sharing"] = True
-    if not machine.owns(row.vnas, row.address):
+    if not row.address.is_unspecified and not machine.owns(row.vnas, row.address):
         values["freebind"] = True
     return values
 
 
-def recipient_text(packed: bytes) -> str:
+def recipient_text(address: IPv4Address | IPv6Address) -> str:
     """Return a recipient address as embodiment 1 has it."""
-    return "ANY" if packed == ANY_IPV6 else str(unpacked_address(packed))
+    return "ANY" if address.version == 6 and address.is_unspecified else str(address)
