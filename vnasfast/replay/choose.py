@@ -2,16 +2,21 @@
 
 import os
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from vnasfast.capture import Capture
 from vnasfast.errors import InvalidValue
 from vnasfast.machine import ServerMachine
 
 #: The ends of compressed captures' names.
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+
+_PIECE_BYTES = 1 << 20
+
+#: Called after each block with the capture under reading and the packets of all captures so far.
+Progress = Callable[[Capture, int], object]
 
 GIVEN = "given"
 BESIDE = "beside"
@@ -58,7 +63,13 @@ def find_beside(captures: Sequence[str]) -> str | None:
     return found[0] if found else None
 
 
-def choose_tables(captures: Sequence[str], tables: str | os.PathLike[str] | None = None) -> Chosen:
+def choose_tables(
+    captures: Sequence[str],
+    tables: str | os.PathLike[str] | None = None,
+    *,
+    limit: int | None = None,
+    on_progress: Progress | None = None,
+) -> Chosen:
     """Load the tables given, or those beside the captures, or learn them.
 
     Parameters
@@ -67,6 +78,10 @@ def choose_tables(captures: Sequence[str], tables: str | os.PathLike[str] | None
         Paths that can be read more than once: see `spooled`.
     tables : path-like, optional
         A table file.
+    limit : int, optional
+        The most packets of all captures together that are learned from.
+    on_progress : callable, optional
+        Called while learning, after each block, with the capture and the packets so far.
 
     Raises
     ------
@@ -82,7 +97,8 @@ def choose_tables(captures: Sequence[str], tables: str | os.PathLike[str] | None
         return Chosen(ServerMachine.load(path), BESIDE, path, [])
     from vnasfast.replay.learn import learn  # noqa: PLC0415 (not needed with tables)
 
-    learned = learn([Path(capture) for capture in captures])
+    # What can't be read is met again when it is replayed, and reported then.
+    learned = learn(captures, limit=limit, progress=on_progress)
     return Chosen(learned.machine, LEARNED, None, list(learned.notes))
 
 
@@ -96,16 +112,13 @@ def must_spool(capture: str) -> bool:
 
 def spool(capture: str, folder: str) -> str:
     """Copy a stream to a file in a temporary folder, because learning reads a capture twice."""
+    import shutil  # noqa: PLC0415 (only for streams)
+    import tempfile  # noqa: PLC0415
+
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as copy:
         if capture == "-":
-            _copy(sys.stdin.buffer, copy)
+            shutil.copyfileobj(sys.stdin.buffer, copy, _PIECE_BYTES)
         else:
-            with open(capture, "rb", buffering=0) as stream:
-                _copy(stream, copy)
+            with open(capture, "rb") as stream:
+                shutil.copyfileobj(stream, copy, _PIECE_BYTES)
     return copy.name
-
-
-def _copy(stream: object, copy: object) -> None:
-    import shutil  # noqa: PLC0415 (only for streams)
-
-    shutil.copyfileobj(stream, copy, 1 << 20)  # type: ignore[type-var]

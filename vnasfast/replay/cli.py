@@ -118,6 +118,11 @@ def main(
     sys.exit(code)
 
 
+def _reason(error: OSError) -> str:
+    name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    return f"{name}{error.strerror or error}"
+
+
 @contextlib.contextmanager
 def _plain_errors() -> Iterator[None]:
     """Turn what may go wrong into one line and an exit code."""
@@ -131,8 +136,7 @@ def _plain_errors() -> Iterator[None]:
     except VnasError as error:
         stop(str(error))
     except OSError as error:
-        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        stop(f"{name}{error.strerror or error}")
+        stop(_reason(error))
     except MemoryError:
         stop("out of memory")
 
@@ -151,46 +155,47 @@ def _replay(
     from vnasfast.replay.choose import choose_tables, find_beside  # noqa: PLC0415 (after the cheap checks)
     from vnasfast.replay.run import Replay, Sources  # noqa: PLC0415
 
+    show_progress = not quiet and _is_terminal(sys.stderr)
     learning = tables is None and find_beside(captures) is None
     with Sources(captures, learning=learning) as sources:
-        chosen = choose_tables(sources.paths, tables)
-        saved = None
-        if save_tables is not None:
+        with _Bar(sources.paths, "learning", wanted=show_progress and learning) as bar:
+            chosen = choose_tables(sources.paths, tables, limit=limit, on_progress=bar)
+        with (
+            Replay(chosen, deliveries=deliveries, limit=limit) as running,
+            _Bar(sources.paths, "replaying", wanted=show_progress) as bar,
+        ):
+            _feed_all(running, captures, sources.paths, bar)
+    code = INTERRUPTED if running.interrupted else OK
+    problems = [capture.damage.message for capture in running.captures if capture.damage is not None]
+    if problems and code == OK:
+        code = DAMAGED
+    if save_tables is not None:
+        # Last, so that what is no capture leaves no tables; and a full disk then takes no report away.
+        try:
             chosen.machine.save(save_tables, embodiment=embodiment)
-            saved = save_tables
-        with Replay(chosen, deliveries=deliveries, limit=limit) as running:
-            running.saved = saved
-            show_progress = not quiet and _is_terminal(sys.stderr)
-            _feed_all(running, captures, sources.paths, show_progress)
-            running.close()
-            report = running.report()
-    _print(report, as_json, quiet)
-    for capture in report.captures:
-        if capture.damage is not None:
-            complain(capture.damage.message)
-    if report.interrupted:
-        return INTERRUPTED
-    return DAMAGED if report.damaged else OK
+            running.saved = save_tables
+        except OSError as error:
+            problems.append(_reason(error))
+            code = UNUSABLE
+    if as_json or not quiet:
+        _print(running.report(), as_json)
+    for problem in problems:
+        complain(problem)
+    return code
 
 
-def _feed_all(running: "Replay", names: Sequence[str], paths: Sequence[str], show_progress: bool) -> None:
+def _feed_all(running: "Replay", names: Sequence[str], paths: Sequence[str], bar: "_Bar | None") -> None:
     """Feed all captures; Ctrl-C ends it early."""
     from vnasfast.capture import open_capture  # noqa: PLC0415
 
-    bar = _Bar(paths) if show_progress else None
     try:
         for name, path in zip(names, paths, strict=True):
             if running.full:
                 break
             with open_capture(path) as capture:
                 running.feed(capture, name=name, on_progress=bar)
-            if bar is not None:
-                bar.next_capture()
     except KeyboardInterrupt:
         running.interrupted = True
-    finally:
-        if bar is not None:
-            bar.close()
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -213,16 +218,16 @@ def _check_files(captures: Sequence[str], tables: str | None, outputs: dict[str,
 
             open_capture(path).close()
     taken = dict.fromkeys(files, "a capture")
-    for option, path in outputs.items():
-        if path is None:
+    for option, output in outputs.items():
+        if output is None:
             continue
         for other, role in taken.items():
-            if _same_file(path, other):
-                raise click.UsageError(f"{option} {path} would overwrite {role}")
-        if tables is not None and option != "--save-tables" and _same_file(path, tables):
-            raise click.UsageError(f"{option} {path} would overwrite the table file")
-        taken[path] = f"the file of {option}"
-        _check_output(path)
+            if _same_file(output, other):
+                raise click.UsageError(f"{option} {output} would overwrite {role}")
+        if tables is not None and option != "--save-tables" and _same_file(output, tables):
+            raise click.UsageError(f"{option} {output} would overwrite the table file")
+        taken[output] = f"the file of {option}"
+        _check_output(output)
 
 
 def _same_file(path: str, other: str) -> bool:
@@ -248,13 +253,11 @@ def _check_output(path: str) -> None:
 # ---- output ----------------------------------------------------------------------------------------------------------
 
 
-def _print(report: "Report", as_json: bool, quiet: bool) -> None:
+def _print(report: "Report", as_json: bool) -> None:
     if as_json:
         import json  # noqa: PLC0415
 
         text = json.dumps(report.as_dict(), indent=2)
-    elif quiet:
-        return
     else:
         from vnasfast.replay.screen import screen  # noqa: PLC0415
 
@@ -275,17 +278,33 @@ def _is_terminal(stream: Any) -> bool:
 
 
 class _Bar:
-    """A progress bar by bytes, made when the work turns out to be long."""
+    """A progress bar by bytes, made when the work turns out to be long.
 
-    def __init__(self, paths: Sequence[str]) -> None:
-        self._sizes = [_size_of(path) for path in paths]
+    As a context manager it gives itself if it is wanted, else None.
+    """
+
+    def __init__(self, paths: Sequence[str], verb: str, *, wanted: bool) -> None:
+        self._wanted = wanted
+        self._verb = verb
+        sizes = [_size_of(path) for path in paths] if wanted else []
+        self._total = None if None in sizes else sum(size for size in sizes if size is not None)
+        self._capture: Capture | None = None
         self._before = 0
-        self._index = 0
         self._started = time.monotonic()
         self._next = self._started + _PATIENCE
         self._bar: Any = None
 
+    def __enter__(self) -> "_Bar | None":
+        return self if self._wanted else None
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
     def __call__(self, capture: "Capture", packets: int) -> None:
+        if capture is not self._capture:
+            self._before += 0 if self._capture is None else self._capture.source_position
+            self._capture = capture
         now = time.monotonic()
         if now < self._next:
             return
@@ -293,24 +312,20 @@ class _Bar:
         if self._bar is None:
             from tqdm import tqdm  # noqa: PLC0415 (not needed for short work)
 
-            total = sum(size for size in self._sizes if size is not None) if None not in self._sizes else None
             self._bar = tqdm(
-                total=total, unit="B", unit_scale=True, file=sys.stderr, leave=False, dynamic_ncols=True, mininterval=0
+                desc=self._verb,
+                total=self._total,
+                unit="B",
+                unit_scale=True,
+                file=sys.stderr,
+                leave=False,
+                dynamic_ncols=True,
+                mininterval=0,
             )
             self._bar.start_t -= now - self._started
         rate = packets / (now - self._started) / 1e6
         self._bar.set_postfix_str(f"{packets:,} packets, {rate:.1f} M/s", refresh=False)
         self._bar.update(self._before + capture.source_position - self._bar.n)
-
-    def next_capture(self) -> None:
-        """Go on with the next capture."""
-        self._before += self._sizes[self._index] or 0
-        self._index += 1
-
-    def close(self) -> None:
-        """Take the bar off the screen."""
-        if self._bar is not None:
-            self._bar.close()
 
 
 def _size_of(path: str) -> int | None:

@@ -1,9 +1,8 @@
 """A replay: captures through tables, and the report of it."""
 
 import os
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,7 +12,7 @@ from vnasfast.dtypes import Outcome
 from vnasfast.errors import CaptureError, InvalidValue
 from vnasfast.machine import ServerMachine
 from vnasfast.parse import link_is_known
-from vnasfast.replay.choose import GIVEN, Chosen, choose_tables, find_beside, must_spool, spool
+from vnasfast.replay.choose import GIVEN, Chosen, Progress, choose_tables, find_beside, must_spool, spool
 from vnasfast.replay.deliveries import DeliveryWriter
 from vnasfast.replay.misses import MissTable
 from vnasfast.replay.pipeline import Pipeline
@@ -29,9 +28,6 @@ from vnasfast.replay.report import (
     share_of,
 )
 from vnasfast.tables.rows import Usage
-
-#: Called after each block with the capture under reading and the packets of all captures so far.
-Progress = Callable[[Capture, int], None]
 
 #: Offenders listed for each outcome.
 TOP = 5
@@ -165,6 +161,11 @@ class Replay:
                 )
             )
 
+    @property
+    def captures(self) -> list[CaptureReport]:
+        """The captures fed so far."""
+        return list(self._captures)
+
     def report(self, *, top: int = TOP) -> Report:
         """Make the report of all that was fed so far.
 
@@ -189,7 +190,7 @@ class Replay:
         packets = self._packets
         services = services_of(machine, self._sockets_before, packets)
         return Report(
-            captures=list(self._captures),
+            captures=self.captures,
             packets=packets,
             bytes=sum(capture.bytes for capture in self._captures),
             first_ns=min((c.first_ns for c in self._captures if c.first_ns is not None), default=None),
@@ -268,7 +269,7 @@ def replay(
     top : int, optional
         Offenders listed for each outcome.
     on_progress : callable, optional
-        Called after each block with the Capture under reading and the packets so far.
+        Called after each block with the Capture under reading and the packets of all captures so far.
 
     Returns
     -------
@@ -295,7 +296,7 @@ def replay(
         if isinstance(tables, ServerMachine):
             chosen = Chosen(tables, GIVEN, None, [])
         else:
-            chosen = choose_tables(sources.paths, tables)
+            chosen = choose_tables(sources.paths, tables, limit=limit)
         with Replay(
             chosen, deliveries=None if deliveries is None else os.fspath(deliveries), limit=limit
         ) as running:
@@ -322,6 +323,8 @@ class Sources:
         self.paths = list(names)
         self._folder: Any = None
         if learning and any(must_spool(name) for name in names):
+            import tempfile  # noqa: PLC0415 (only for streams)
+
             self._folder = tempfile.TemporaryDirectory(prefix="vnasfast-")
             try:
                 self.paths = [spool(name, self._folder.name) if must_spool(name) else name for name in names]

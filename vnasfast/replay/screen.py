@@ -1,5 +1,6 @@
 """The report on screen."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tabulate import tabulate
@@ -34,17 +35,21 @@ _REASONS = {
 }
 
 _ETHERTYPES = {
+    0x0800: "IPv4",
     0x0806: "ARP",
     0x0842: "Wake-on-LAN",
     0x8035: "RARP",
     0x809B: "AppleTalk",
+    0x8100: "802.1Q tag",
     0x8137: "IPX",
+    0x86DD: "IPv6",
     0x8808: "Ethernet flow control",
     0x8809: "slow protocols (LACP)",
     0x8847: "MPLS",
     0x8863: "PPPoE discovery",
     0x8864: "PPPoE",
     0x888E: "EAPOL (802.1X)",
+    0x88A8: "802.1ad tag",
     0x88CC: "LLDP",
     0x88F7: "PTP",
     0x8902: "CFM",
@@ -263,23 +268,24 @@ def _offender_row(offender: OffenderReport, report: Report) -> tuple[str, str, s
 
 
 def _offender_text(offender: OffenderReport, report: Report) -> tuple[str, str]:
-    if offender.address:
-        if offender.ports > 1:
-            return offender.address, f"{offender.protocol} {count(offender.ports)} ports"
-        if offender.port is not None:
-            return offender.address, f"{offender.protocol} {offender.port}"
-        return offender.address, offender.protocol
-    link = next(
-        (link for capture in report.captures for link in capture.link_types if link.link_type == offender.link_type),
-        None,
-    )
-    if link is not None and not link.read:
-        return f"link type {link.link_type} ({link.name}) is not read", ""
+    """Say what packets were for: the address and the service, or what the frames show instead of an address."""
+    if not offender.address:
+        return _frame_text(offender, report), ""
+    if offender.ports > 1:
+        return offender.address, f"{offender.protocol} {count(offender.ports)} ports"
+    return offender.address, offender.protocol if offender.port is None else f"{offender.protocol} {offender.port}"
+
+
+def _frame_text(offender: OffenderReport, report: Report) -> str:
+    links = [link for capture in report.captures for link in capture.link_types]
+    link = next(link for link in links if link.link_type == offender.link_type)
+    if not link.read:
+        return f"link type {link.link_type} ({link.name}) is not read"
     if not offender.ethertype:
-        return (link.name if link else "frames"), ""
+        return link.name
     if offender.ethertype < 0x600:
-        return "802.3 with LLC", ""
-    return _ETHERTYPES.get(offender.ethertype, f"Ethertype 0x{offender.ethertype:04x}"), ""
+        return "802.3 with LLC"
+    return _ETHERTYPES.get(offender.ethertype, f"Ethertype 0x{offender.ethertype:04x}")
 
 
 # ---- speed -----------------------------------------------------------------------------------------------------------
@@ -305,7 +311,7 @@ def _rate(per_second: float) -> str:
     return f"{per_second:,.0f}"
 
 
-def _table(rows: list[tuple[str, ...]], headers: tuple[str, ...], align: str) -> str:
+def _table(rows: Sequence[tuple[str, ...]], headers: tuple[str, ...], align: str) -> str:
     names = {"l": "left", "r": "right"}
     return tabulate(
         rows,
