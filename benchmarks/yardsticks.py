@@ -1,6 +1,7 @@
 """Programs to compare with: what they need, how they are built, how they are run."""
 
 import os
+import resource
 import shutil
 import subprocess
 import time
@@ -53,11 +54,14 @@ def output_of(*command: str | Path) -> str:
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
-def seconds_of(*command: str | Path) -> float:
-    """Run a program, its output to nothing, and return the seconds from start to exit."""
+def seconds_of(*command: str | Path) -> tuple[float, float]:
+    """Run a program, its output to nothing; return the seconds from start to exit, and those of the processor."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - start
+    wall = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def pin(core: int | None) -> int:
