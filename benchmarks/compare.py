@@ -1,8 +1,8 @@
 """Measure vnasfast and the yardsticks side by side: python benchmarks/compare.py.
 
 Every round runs each competitor once, one after the other, so that a neighbour who takes half of the machine takes it
-from all. Figures are medians of the rounds; a ratio is the median of the rounds' own ratios. Whole processes are timed by
-the clock on the wall, and by the processor's, which does not run while somebody else has the core.
+from all. Figures are medians of the rounds; a ratio is the median of the rounds' own ratios. Whole processes are timed
+by the clock on the wall, and by the processor's, which does not run while somebody else has the core.
 """
 
 import json
@@ -168,7 +168,7 @@ def _keys(programs: Mapping[Peer, Path], sockets: int, packets: int, huge_pages:
 
 
 def _timed(call: Callable[[slice], Any], n: int) -> Sample:
-    """Go through all keys once to warm the caches, then give the median over the parts of the passes, as the floor does."""
+    """Go through all keys to warm the caches, then give the median over the parts of the passes, as the floor does."""
     parts = [slice(start, min(start + PART, n)) for start in range(0, n, PART)]
     ns = []
     for number in range(PASSES + 1):
