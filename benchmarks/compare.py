@@ -60,7 +60,6 @@ class Row:
 @click.option("--frames", default=10_000_000, show_default=True, help="Frames of the capture that is replayed.")
 @click.option("--rounds", default=9, show_default=True, help="How often each competitor runs.")
 @click.option("--core", type=int, help="The core to run on. Default: the last.")
-@click.option("--huge-pages", is_flag=True, help="Ask for huge pages under the floor's region.")
 @click.option(
     "--folder", type=click.Path(file_okay=False), help="Where the capture goes for a while. Default: a temporary one."
 )
@@ -74,7 +73,6 @@ def main(
     frames: int,
     rounds: int,
     core: int | None,
-    huge_pages: bool,
     folder: str | None,
     smoke: bool,
 ) -> None:
@@ -89,7 +87,7 @@ def main(
         programs = _build(Path(temporary))
         if only != "replay":
             for n in sockets:
-                rows += compare(f"keys, {n:,} sockets", *_keys(programs, n, packets, huge_pages), rounds)
+                rows += compare(f"keys, {n:,} sockets", *_keys(programs, n, packets), rounds)
         if only != "keys":
             rows += compare(f"replay, {frames:,} frames", *_replay(programs, Path(temporary), frames), rounds)
     _progress("")
@@ -150,7 +148,7 @@ UNCOUNTED = "dispatch_batch, count=False"
 COUNTED = "dispatch_batch"
 
 
-def _keys(programs: Mapping[Peer, Path], sockets: int, packets: int, huge_pages: bool) -> tuple[dict[str, Run], str]:
+def _keys(programs: Mapping[Peer, Path], sockets: int, packets: int) -> tuple[dict[str, Run], str]:
     _progress(f"keys: making a machine of {sockets:,} sockets")
     work = workload(Shape(sockets))
     keys, expected = work.keys(packets)
@@ -159,7 +157,7 @@ def _keys(programs: Mapping[Peer, Path], sockets: int, packets: int, huge_pages:
         raise click.ClickException("dispatch_batch answers wrongly: the figures would mean nothing")
     runs: dict[str, Run] = {}
     if FLOOR in programs:
-        command = [str(programs[FLOOR]), str(sockets), str(packets), str(PASSES), "huge" if huge_pages else "small"]
+        command = [str(programs[FLOOR]), str(sockets), str(packets), str(PASSES)]
         runs[FLOOR_NAME] = lambda: (float(output_of(*command)), None)
     dispatch_batch = work.machine.dispatch_batch
     runs[UNCOUNTED] = lambda: _timed(lambda part: dispatch_batch(keys[part], out=out[part], count=False), packets)

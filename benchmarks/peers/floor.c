@@ -1,6 +1,6 @@
 /* The floor: one random cache line touched per packet, in a region of 16 bytes a socket, prefetched in batches of 32.
  *
- * usage: floor SOCKETS PACKETS PASSES [huge]
+ * usage: floor SOCKETS PACKETS PASSES
  *
  * Which line a packet touches is known beforehand, as a parsed key is, and is read in order from an array of 4 bytes
  * a packet. Prints nanoseconds per packet: the median over parts of 65,536 packets, which end before most interruptions.
@@ -26,7 +26,8 @@ static uint64_t random_bits(void)
     return z ^ (z >> 31);
 }
 
-static void *pages(size_t bytes, int huge)
+/* Memory on huge pages where there are any: the tables ask for them, and numpy for the keys. */
+static void *pages(size_t bytes)
 {
     size_t whole = (bytes + (2u << 20) - 1) & ~(size_t)((2u << 20) - 1);
     void *memory = mmap(NULL, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -34,8 +35,7 @@ static void *pages(size_t bytes, int huge)
         perror("mmap");
         exit(1);
     }
-    if (madvise(memory, whole, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) != 0 && huge)
-        perror("madvise");
+    madvise(memory, whole, MADV_HUGEPAGE);
     memset(memory, 1, whole);
     return memory;
 }
@@ -68,20 +68,19 @@ static double now(void)
 
 int main(int argc, char **argv)
 {
-    if (argc < 4) {
-        fprintf(stderr, "usage: floor SOCKETS PACKETS PASSES [huge]\n");
+    if (argc != 4) {
+        fprintf(stderr, "usage: floor SOCKETS PACKETS PASSES\n");
         return 2;
     }
     size_t bytes = strtoull(argv[1], NULL, 10) * BYTES_PER_SOCKET;
     size_t n = strtoull(argv[2], NULL, 10), passes = strtoull(argv[3], NULL, 10);
     size_t n_lines = (bytes + LINE - 1) / LINE;
-    int huge = argc > 4 && strcmp(argv[4], "huge") == 0;
     if (n_lines == 0 || n_lines > UINT32_MAX || n == 0 || passes == 0) {
         fprintf(stderr, "floor: sizes must be positive, and the lines fit 32 bits\n");
         return 2;
     }
-    uint8_t *region = pages(n_lines * LINE, huge);
-    uint32_t *lines = pages(n * sizeof *lines, 1);     /* as numpy asks for the keys */
+    uint8_t *region = pages(n_lines * LINE);
+    uint32_t *lines = pages(n * sizeof *lines);
     size_t n_parts = 0;
     double *ns = malloc(passes * ((n + PART - 1) / PART) * sizeof *ns);
     if (ns == NULL)
