@@ -1,11 +1,12 @@
 """Measure vnasfast and the yardsticks side by side: python benchmarks/compare.py.
 
 Every round runs each competitor once, one after the other, so that a neighbour who takes half of the machine takes it
-from all. Figures are medians of the rounds; a ratio is the median of the rounds' own ratios. Whole processes are timed
-by the clock on the wall, and by the processor's, which does not run while somebody else has the core.
+from all. Figures are medians of the rounds; a ratio is the median of the rounds' own ratios. Time is taken by the clock
+on the wall, and by the processor's, which does not run while somebody else has the core.
 """
 
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -158,24 +159,31 @@ def _keys(programs: Mapping[Peer, Path], sockets: int, packets: int) -> tuple[di
     runs: dict[str, Run] = {}
     if FLOOR in programs:
         command = [str(programs[FLOOR]), str(sockets), str(packets), str(PASSES)]
-        runs[FLOOR_NAME] = lambda: (float(output_of(*command)), None)
+        runs[FLOOR_NAME] = lambda: _floor(command)
     dispatch_batch = work.machine.dispatch_batch
     runs[UNCOUNTED] = lambda: _timed(lambda part: dispatch_batch(keys[part], out=out[part], count=False), packets)
     runs[COUNTED] = lambda: _timed(lambda part: dispatch_batch(keys[part], out=out[part]), packets)
     return runs, FLOOR_NAME
 
 
+def _floor(command: list[str]) -> Sample:
+    wall, cpu = output_of(*command).split()
+    return float(wall), float(cpu)
+
+
 def _timed(call: Callable[[slice], Any], n: int) -> Sample:
     """Go through all keys to warm the caches, then give the median over the parts of the passes, as the floor does."""
     parts = [slice(start, min(start + PART, n)) for start in range(0, n, PART)]
-    ns = []
+    wall, cpu = [], []
     for number in range(PASSES + 1):
         for part in parts:
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.thread_time()
             call(part)
+            cpu_seconds, seconds = time.thread_time() - cpu_start, time.perf_counter() - start
             if number:
-                ns.append((time.perf_counter() - start) / (part.stop - part.start) * 1e9)
-    return statistics.median(ns), None
+                wall.append(seconds / (part.stop - part.start) * 1e9)
+                cpu.append(cpu_seconds / (part.stop - part.start) * 1e9)
+    return statistics.median(wall), statistics.median(cpu)
 
 
 # ---- replay ----------------------------------------------------------------------------------------------------------
@@ -194,6 +202,7 @@ def _replay(programs: Mapping[Peer, Path], folder: Path, frames: int) -> tuple[d
     capture, first, tables = folder / "capture.pcap", folder / "first.pcap", folder / "tables.toml"
     write_capture(capture, work, frames, FRAME_BYTES)
     write_capture(first, work, 1, FRAME_BYTES)
+    os.sync()  # or the disk is still busy with the capture while it is read
     work.machine.save(tables)
     command = [sys.executable, "-m", "vnasfast.replay", "--tables", str(tables), str(capture), "--quiet"]
     engine: dict[str, float] = {}
@@ -261,7 +270,8 @@ def _verdicts(rows: list[Row]) -> list[str]:
 
 def _verdict(what: str, value: float, by_cpu: float | None, bar: float) -> str:
     by_processor = "" if by_cpu is None else f" ({by_cpu:.2f} by the processor's clock)"
-    verdict = "met" if value <= bar else "missed"
+    # On a busy machine one clock may flatter: neither may be over the bar.
+    verdict = "met" if max(value, by_cpu or 0.0) <= bar else "missed"
     return f"{verdict}: {what}: {value:.2f}{by_processor}, at most {bar:.2f}"
 
 
