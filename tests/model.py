@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from vnasfast.dtypes import Outcome
 from vnasfast.errors import (
     AddressInUse,
     AddressNotAvailable,
@@ -17,6 +16,7 @@ from vnasfast.errors import (
     NoSuchSocket,
     ProcessExists,
 )
+from vnasfast.outcome import Outcome
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

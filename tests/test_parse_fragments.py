@@ -6,8 +6,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from vnasfast.dtypes import FLOW_KEY, Outcome
+from vnasfast.dtypes import FLOW_KEY
 from vnasfast.errors import InvalidValue
+from vnasfast.outcome import Outcome
 from vnasfast.parse import FragmentTable, flow_keys
 
 FIRST_FRAGMENT, FOLLOWS_FIRST, LATER = 1, 2, int(Outcome.LATER_FRAGMENT)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vnasfast.dtypes import FLOW_KEY, Outcome
+from vnasfast.dtypes import FLOW_KEY
 from vnasfast.errors import InvalidValue
+from vnasfast.outcome import Outcome
 from vnasfast.parse import address_text, link_is_known, parse_frame, parse_frames
 
 WHOLE, FIRST_FRAGMENT = 0, 1

@@ -23,9 +23,10 @@ def test_misses_are_bounded_and_nothing_is_lost():
     assert len(table) == MOST
     assert table.beyond(Outcome.NO_PORT) == (1000, 60_000)
     assert table.beyond(Outcome.NO_VNAS) == (0, 0)
-    rows = table.rows()
-    assert int(rows["packets"].sum()) == MOST + 1
-    assert (int(rows["packets"][5]), int(rows["bytes"][5])) == (2, 100)
+    (first, second), n, leaving = table.offenders(Outcome.NO_PORT, 2)
+    assert (first.destination, first.packets, first.bytes) == ((5).to_bytes(16, "big"), 2, 100)
+    assert (second.destination, second.packets) == (bytes(16), 1)
+    assert (n, leaving) == (MOST, (0, 0))
 
 
 def test_ports_are_summed_up_only_where_nobody_has_the_address():
@@ -34,10 +35,13 @@ def test_ports_are_summed_up_only_where_nobody_has_the_address():
         table.add(b"a" * 16, Outcome.NO_VNAS, port=port)
         table.add(b"a" * 16, Outcome.NO_PORT, port=port)
     table.add(b"b" * 16, Outcome.NO_VNAS, port=443)
-    rows = table.without_ports().rows()
-    found = {(int(r["outcome"]), bytes(r["destination"])[:1], int(r["n_ports"]), int(r["packets"])) for r in rows}
-    assert found == {(-1, b"a", 2, 3), (-2, b"a", 1, 1), (-2, b"a", 1, 2), (-1, b"b", 1, 1)}
-    assert {int(r["port"]) for r in rows if r["n_ports"] == 1} == {80, 81, 443}
+    merged = table.without_ports()
+    unowned, n, _ = merged.offenders(Outcome.NO_VNAS, 9)
+    assert [(miss.destination[:1], miss.n_ports, miss.packets) for miss in unowned] == [(b"a", 2, 3), (b"b", 1, 1)]
+    assert (unowned[1].port, n) == (443, 2)
+    unserved, n, _ = merged.offenders(Outcome.NO_PORT, 1)
+    assert [(miss.port, miss.n_ports, miss.packets) for miss in unserved] == [(81, 1, 2)]
+    assert n == 2
 
 
 def test_misses_refuse_what_is_no_outcome():

@@ -14,6 +14,9 @@ Data flows one way::
 ``cimport vnasfast.dispatch.steps`` and below. ``python -m vnasfast.replay capture.pcap`` joins all stages.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 try:
     from vnasfast.machine import ServerMachine
 except ModuleNotFoundError as error:
@@ -26,7 +29,6 @@ except ModuleNotFoundError as error:
 
 from vnasfast.dispatch.delivery import Delivery
 from vnasfast.dispatch.explanation import Explanation, Step
-from vnasfast.dtypes import FLOW_KEY, Outcome
 from vnasfast.errors import (
     AddressInUse,
     AddressNotAvailable,
@@ -39,8 +41,13 @@ from vnasfast.errors import (
     TableFileError,
     VnasError,
 )
-from vnasfast.parse import flow_keys, parse_frames
+from vnasfast.outcome import Outcome
+from vnasfast.parse import parse_frames
 from vnasfast.tables.rows import AddressRow, ProcessRow, RouteRow, SocketRow, Usage
+
+if TYPE_CHECKING:
+    from vnasfast.dtypes import FLOW_KEY
+    from vnasfast.parse.keys import flow_keys
 
 __all__ = [
     "FLOW_KEY",
@@ -67,3 +74,12 @@ __all__ = [
     "flow_keys",
     "parse_frames",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Arrays come with numpy, whose import takes longer than all else: the replayer and single packets do without.
+    if name == "FLOW_KEY":
+        return import_module("vnasfast.dtypes").FLOW_KEY
+    if name == "flow_keys":
+        return import_module("vnasfast.parse.keys").flow_keys
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -42,6 +42,21 @@ def column(values: ArrayLike, dtype: DTypeLike, name: str, n: int | None = None)
     return np.ascontiguousarray(array, dtype)
 
 
+def key_array(keys: object) -> NDArray[Any]:
+    """Return an array of FLOW_KEY, contiguous and of one dimension.
+
+    Raises
+    ------
+    InvalidValue
+        It is no such array.
+    """
+    if not isinstance(keys, np.ndarray) or keys.dtype != FLOW_KEY or keys.ndim != 1:
+        raise InvalidValue(
+            "keys must be a numpy array of FLOW_KEY with one dimension: make it with flow_keys() or parse_frames()"
+        )
+    return np.ascontiguousarray(keys)
+
+
 def output(out: NDArray[Any] | None, dtype: DTypeLike, n: int) -> NDArray[Any]:
     """Return the array that results go to: `out` where it fits, or a new one.
 

@@ -1,7 +1,5 @@
 """The C structs of ``typedefs.pxd`` as numpy dtypes; a test holds names, sizes and offsets together."""
 
-from enum import IntEnum
-
 import numpy as np
 
 #: What dispatch needs of a packet: 48 bytes. ``destination`` and ``source`` are 16 bytes in network order,
@@ -19,18 +17,3 @@ FLOW_KEY = np.dtype(
         ("fragment_id", np.uint32),
     ]
 )
-
-
-class Outcome(IntEnum):
-    """What became of a packet: delivered, or why not. Batches return the negative values as they are."""
-
-    DELIVERED = 0
-    NO_VNAS = -1
-    NO_PORT = -2
-    NO_SOCKET = -3
-    UNKNOWN_SOURCE = -4
-    NOT_IP = -5
-    NO_TRANSPORT = -6
-    LATER_FRAGMENT = -7
-    TRUNCATED = -8
-    MALFORMED = -9

@@ -2,17 +2,14 @@
 
 import os
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Self
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Self
 
 from vnasfast import tablefile
 from vnasfast.dispatch.dispatcher import Dispatcher
 from vnasfast.dispatch.explain import explain_frame, explain_key
 from vnasfast.dispatch.explanation import Explanation
-from vnasfast.dtypes import Outcome
 from vnasfast.errors import AddressNotAvailable, InvalidValue
+from vnasfast.outcome import Outcome
 from vnasfast.parse.fragments import FragmentTable
 from vnasfast.parse.text import protocol_name
 from vnasfast.tables.check import check_tables
@@ -26,6 +23,10 @@ from vnasfast.values import (
     unpacked_address,
     unpacked_network,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _MOST = 2**31 - 1
 _ANY_IPV4 = packed_address("0.0.0.0")  # noqa: S104 - the name of ANY, nothing is bound
@@ -273,7 +274,7 @@ class ServerMachine(Dispatcher):
         """
         return explain_frame(self, frame, link_type, source_pid, wire_length, time_ns)
 
-    def explain_key(self, key: NDArray[Any] | np.void) -> Explanation:
+    def explain_key(self, key: "NDArray[Any] | np.void") -> Explanation:
         """Explain how `dispatch_batch` decides on one key of FLOW_KEY."""
         return explain_key(self, key)
 

@@ -36,7 +36,7 @@ cdef class Capture:
     cdef object _error          # met, and raised by every read from now on
     cdef object _stream_damage  # met while filling the buffer; an error once the buffer is used up
     cdef list _interfaces
-    cdef object _offsets, _lengths, _wire_lengths, _ticks, _rows_of_frames, _times_ns
+    cdef bytearray _offsets, _lengths, _wire_lengths, _ticks, _rows_of_frames, _times_ns
 
     cdef Py_ssize_t next_block(self, size_t limit) except -1
     cdef int _walk(self) except -1
@@ -46,3 +46,4 @@ cdef class Capture:
     cdef int _describe_interface(self) except -1
     cdef int _fail(self, str problem) except -1
     cdef int _start(self) except -1
+    cdef object _column(self, bytearray column, str dtype)

@@ -1,7 +1,5 @@
 """The reader of captures: windows of bytes in, blocks of frames out."""
 
-import numpy as np
-
 from vnasfast.capture.interfaces import Interface
 from vnasfast.capture.link_types import captured_limit
 from vnasfast.capture.source import StreamDamaged, unknown_format
@@ -64,24 +62,20 @@ cdef class Capture:
         self.name = source.name
         self._interfaces = []
         self._capacity = block_frames
-        self._offsets = np.empty(block_frames, np.uint64)
-        self._lengths = np.empty(block_frames, np.uint32)
-        self._wire_lengths = np.empty(block_frames, np.uint32)
-        self._ticks = np.empty(block_frames, np.uint64)
-        self._rows_of_frames = np.empty(block_frames, np.uint16)
-        self._times_ns = np.empty(block_frames, np.int64)
-        cdef uint64_t[::1] offsets = self._offsets
-        cdef uint32_t[::1] lengths = self._lengths
-        cdef uint32_t[::1] wire_lengths = self._wire_lengths
-        cdef uint64_t[::1] ticks = self._ticks
-        cdef uint16_t[::1] interfaces = self._rows_of_frames
-        self.block.offsets = &offsets[0]
-        self.block.lengths = &lengths[0]
-        self.block.wire_lengths = &wire_lengths[0]
-        self.block.ticks = &ticks[0]
-        self.block.interfaces = &interfaces[0]
+        # Columns lie in bytearrays, which numpy arrays are views of only when somebody asks for them: most do without numpy.
+        self._offsets = bytearray(8 * block_frames)
+        self._lengths = bytearray(4 * block_frames)
+        self._wire_lengths = bytearray(4 * block_frames)
+        self._ticks = bytearray(8 * block_frames)
+        self._rows_of_frames = bytearray(2 * block_frames)
+        self._times_ns = bytearray(8 * block_frames)
+        self.block.offsets = <uint64_t*><char*>self._offsets
+        self.block.lengths = <uint32_t*><char*>self._lengths
+        self.block.wire_lengths = <uint32_t*><char*>self._wire_lengths
+        self.block.ticks = <uint64_t*><char*>self._ticks
+        self.block.interfaces = <uint16_t*><char*>self._rows_of_frames
         if source.data is None:
-            self._buffer = np.empty(_BUFFER_BYTES, np.uint8)
+            self._buffer = bytearray(_BUFFER_BYTES)
             self._window = self._buffer
         else:
             self._window = source.data
@@ -214,12 +208,12 @@ cdef class Capture:
         cdef size_t room = <size_t>self._window.shape[0]
         cdef size_t goal = needed
         if have:
-            self._buffer[:have] = self._buffer[self._position:self._visible].copy()
+            self._buffer[:have] = self._buffer[self._position:self._visible]
         self._dropped += self._position
         self._position = 0
         self._visible = have
         if needed > room:
-            larger = np.empty(max(needed, 2 * room), np.uint8)
+            larger = bytearray(max(needed, 2 * room))
             larger[:have] = self._buffer[:have]
             self._buffer = larger
             self._window = larger
@@ -365,37 +359,43 @@ cdef class Capture:
     @property
     def offsets(self):
         """ndarray of uint64, shape (n,): Where each frame begins in ``data``."""
-        return self._offsets[:self.block.n]
+        return self._column(self._offsets, "uint64")
 
     @property
     def lengths(self):
         """ndarray of uint32, shape (n,): Bytes captured."""
-        return self._lengths[:self.block.n]
+        return self._column(self._lengths, "uint32")
 
     @property
     def wire_lengths(self):
         """ndarray of uint32, shape (n,): Bytes on the wire."""
-        return self._wire_lengths[:self.block.n]
+        return self._column(self._wire_lengths, "uint32")
 
     @property
     def ticks(self):
         """ndarray of uint64, shape (n,): Times in the unit of the frame's interface, before its offset."""
-        return self._ticks[:self.block.n]
+        return self._column(self._ticks, "uint64")
 
     @property
     def interface_rows(self):
         """ndarray of uint16, shape (n,): Rows of ``interfaces``."""
-        return self._rows_of_frames[:self.block.n]
+        return self._column(self._rows_of_frames, "uint16")
 
     @property
     def times_ns(self):
         """ndarray of int64, shape (n,): Nanoseconds since the epoch, rounded down, held at the ends of int64."""
-        cdef int64_t[::1] times = self._times_ns
+        cdef int64_t* times = <int64_t*><char*>self._times_ns
         cdef size_t i
         with nogil:
             for i in range(self.block.n):
                 times[i] = time_ns(&self.rows[self.block.interfaces[i]].time, self.block.ticks[i])
-        return self._times_ns[:self.block.n]
+        return self._column(self._times_ns, "int64")
+
+    cdef object _column(self, bytearray column, str dtype):
+        """Give a column as people take it."""
+        import numpy
+
+        return numpy.frombuffer(column, dtype, self.block.n)
 
     def format_time(self, interface_row, ticks):
         """Give a time in seconds since the epoch with every digit of the interface's resolution.

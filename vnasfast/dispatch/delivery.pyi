@@ -1,6 +1,6 @@
 from typing_extensions import disjoint_base
 
-from vnasfast.dtypes import Outcome
+from vnasfast.outcome import Outcome
 
 @disjoint_base
 class Delivery:

@@ -1,6 +1,6 @@
 """What became of one packet."""
 
-from vnasfast.dtypes import Outcome
+from vnasfast.outcome import Outcome
 
 cdef tuple OUTCOMES = tuple(Outcome(-number) for number in range(10))
 

@@ -18,11 +18,7 @@ from vnasfast.tables.tables cimport (
 from vnasfast.tables.usage cimport Usage, usage_add, usage_count
 from vnasfast.typedefs cimport DELIVERED, FIRST_FRAGMENT, LATER_FRAGMENT, FlowKey
 
-import numpy as np
-
-from vnasfast.columns import column, output
 from vnasfast.dispatch.packets import packet_bytes
-from vnasfast.dtypes import FLOW_KEY
 from vnasfast.errors import InvalidValue
 
 cdef extern from *:
@@ -270,23 +266,23 @@ cdef class Dispatcher:
         -----
         Other threads may change tables meanwhile; each packet is then dispatched by the tables before or after a change.
         """
-        if not isinstance(keys, np.ndarray) or keys.dtype != FLOW_KEY or keys.ndim != 1:
-            raise InvalidValue("keys must be a numpy array of FLOW_KEY with one dimension: make it with flow_keys() or parse_frames()")
-        cdef const FlowKey[::1] key_view = np.ascontiguousarray(keys)
+        from vnasfast.columns import column, key_array, output  # with numpy, which one packet needs not
+
+        cdef const FlowKey[::1] key_view = key_array(keys)
         cdef Py_ssize_t n = key_view.shape[0], start = 0, size
         cdef const uint32_t[::1] length_view
         cdef const int64_t[::1] time_view
         cdef const uint32_t* length_column = NULL
         cdef const int64_t* time_column = NULL
-        results = output(out, np.int32, n)
+        results = output(out, "int32", n)
         cdef int32_t[::1] result_view = results
         if n == 0:
             return results
         if wire_lengths is not None:
-            length_view = column(wire_lengths, np.uint32, "wire_lengths", n)
+            length_view = column(wire_lengths, "uint32", "wire_lengths", n)
             length_column = &length_view[0]
         if times_ns is not None:
-            time_view = column(times_ns, np.int64, "times_ns", n)
+            time_view = column(times_ns, "int64", "times_ns", n)
             time_column = &time_view[0]
         with nogil:
             while start < n:
@@ -329,9 +325,11 @@ cdef class Dispatcher:
         InvalidValue
             An array has the wrong dtype or shape, or a frame lies outside the buffer.
         """
-        cdef const uint64_t[::1] offset_view = column(offsets, np.uint64, "offsets")
+        from vnasfast.columns import column, output
+
+        cdef const uint64_t[::1] offset_view = column(offsets, "uint64", "offsets")
         cdef Py_ssize_t n = offset_view.shape[0], start = 0, size
-        cdef const uint32_t[::1] length_view = column(lengths, np.uint32, "lengths", n)
+        cdef const uint32_t[::1] length_view = column(lengths, "uint32", "lengths", n)
         cdef const uint32_t[::1] wire_view
         cdef const int64_t[::1] time_view
         cdef const uint32_t* wire_column = NULL
@@ -339,16 +337,16 @@ cdef class Dispatcher:
         cdef FlowKey[BLOCK] keys
         cdef Py_buffer view
         cdef size_t outside
-        results = output(out, np.int32, n)
+        results = output(out, "int32", n)
         cdef int32_t[::1] result_view = results
         if n == 0:
             return results
         wire_column = &length_view[0]
         if wire_lengths is not None:
-            wire_view = column(wire_lengths, np.uint32, "wire_lengths", n)
+            wire_view = column(wire_lengths, "uint32", "wire_lengths", n)
             wire_column = &wire_view[0]
         if times_ns is not None:
-            time_view = column(times_ns, np.int64, "times_ns", n)
+            time_view = column(times_ns, "int64", "times_ns", n)
             time_column = &time_view[0]
         PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
         try:

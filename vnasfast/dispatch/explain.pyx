@@ -17,11 +17,9 @@ from vnasfast.tables.sockets cimport Endpoint, NO_PROTOCOL, SocketTable, port_fi
 from vnasfast.tables.tables cimport MachineTables
 from vnasfast.typedefs cimport FIRST_FRAGMENT, FOLLOWS_FIRST, LATER_FRAGMENT, MALFORMED, FlowKey
 
-import numpy as np
-
 from vnasfast.dispatch.explanation import Explanation, Step
 from vnasfast.dispatch.packets import packet_bytes
-from vnasfast.dtypes import FLOW_KEY, Outcome
+from vnasfast.outcome import Outcome
 from vnasfast.errors import InvalidValue
 from vnasfast.parse.text import address_text, protocol_name
 
@@ -255,10 +253,11 @@ def explain_key(Dispatcher dispatcher not None, key):
     -------
     Explanation
     """
-    keys = np.ascontiguousarray(np.atleast_1d(key))
-    if keys.dtype != FLOW_KEY or keys.shape != (1,):
-        raise InvalidValue("explain_key takes one FLOW_KEY: make it with flow_keys() or parse_frames()")
-    cdef const FlowKey[::1] view = keys
+    from vnasfast.columns import key_array
+
+    cdef const FlowKey[::1] view = key_array(key.reshape(-1) if hasattr(key, "reshape") else key)
+    if view.shape[0] != 1:
+        raise InvalidValue(f"explain_key takes one key, not {view.shape[0]}")
     return explain_c_key(dispatcher, &view[0])
 
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from vnasfast.dtypes import Outcome
+from vnasfast.outcome import Outcome
 
 
 class Step(NamedTuple):

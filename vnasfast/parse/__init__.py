@@ -5,9 +5,10 @@ Cython code takes ``parse_frame`` from ``frame.pxd`` and ``fragments_follow`` fr
     frame bytes ── link.pxd ── ip.pxd ──> FlowKey ── fragments.pxd ──> FlowKey with ports
 """
 
+from typing import TYPE_CHECKING
+
 from vnasfast.parse.fragments import FragmentTable
 from vnasfast.parse.frames import link_is_known, parse_frame, parse_frames
-from vnasfast.parse.keys import flow_keys
 from vnasfast.parse.text import (
     PORT_PROTOCOLS,
     address_bytes,
@@ -16,6 +17,9 @@ from vnasfast.parse.text import (
     protocol_name,
     protocol_number,
 )
+
+if TYPE_CHECKING:
+    from vnasfast.parse.keys import flow_keys
 
 __all__ = [
     "PORT_PROTOCOLS",
@@ -30,3 +34,12 @@ __all__ = [
     "protocol_name",
     "protocol_number",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name != "flow_keys":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # With numpy, whose import takes longer than all else: the replayer and single packets need neither.
+    from vnasfast.parse.keys import flow_keys  # noqa: PLC0415
+
+    return flow_keys

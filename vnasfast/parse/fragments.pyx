@@ -7,9 +7,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
-import numpy as np
 
-from vnasfast import dtypes
 from vnasfast.errors import InvalidValue
 
 from vnasfast.parse.load cimport load_word
@@ -260,11 +258,15 @@ cdef class FragmentTable:
         InvalidValue
             An argument has another shape or dtype.
         """
+        import numpy as np  # which a table that is only used from C needs not
+
+        from vnasfast.dtypes import FLOW_KEY
+
         cdef FlowKey[::1] c_keys
         cdef const int64_t[::1] c_times
         cdef Py_ssize_t i, n
         cdef Py_ssize_t n_followed = 0
-        if not isinstance(keys, np.ndarray) or keys.dtype != dtypes.FLOW_KEY or keys.ndim != 1:
+        if not isinstance(keys, np.ndarray) or keys.dtype != FLOW_KEY or keys.ndim != 1:
             raise InvalidValue("keys must be a one-dimensional numpy array of FLOW_KEY")
         if not keys.flags.c_contiguous or not keys.flags.writeable:
             raise InvalidValue("keys must be contiguous and writable")

@@ -3,10 +3,6 @@
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-import numpy as np
-
-from vnasfast import dtypes
-from vnasfast.columns import column, output
 from vnasfast.errors import InvalidValue
 
 from vnasfast.parse.frame cimport parse_frame as c_parse_frame
@@ -64,22 +60,25 @@ def parse_frames(buffer, offsets, lengths, link_type, *, wire_lengths=None, out=
         An argument has another shape or dtype, or a frame does not lie inside the buffer; the message names
         the first such frame. The keys before it are already written to `out`.
     """
+    from vnasfast.columns import column, output  # with numpy, which nothing else here needs
+    from vnasfast.dtypes import FLOW_KEY
+
     cdef Py_buffer view
-    cdef const uint64_t[::1] c_offsets = column(offsets, np.uint64, "offsets")
-    cdef const uint32_t[::1] c_lengths = column(lengths, np.uint32, "lengths")
+    cdef const uint64_t[::1] c_offsets = column(offsets, "uint64", "offsets")
+    cdef const uint32_t[::1] c_lengths = column(lengths, "uint32", "lengths")
     cdef const uint32_t[::1] c_wire_lengths = c_lengths
     cdef Py_ssize_t n = c_offsets.shape[0]
     cdef Py_ssize_t n_read = 0
     cdef uint32_t c_link_type = _link_type(link_type)
     cdef FlowKey[::1] c_keys
     if wire_lengths is not None:
-        c_wire_lengths = column(wire_lengths, np.uint32, "wire_lengths")
+        c_wire_lengths = column(wire_lengths, "uint32", "wire_lengths")
     if c_lengths.shape[0] != n or c_wire_lengths.shape[0] != n:
         raise InvalidValue(
             f"{n} offsets, {c_lengths.shape[0]} lengths and {c_wire_lengths.shape[0]} wire_lengths: "
             "there must be as many of each"
         )
-    keys = output(out, dtypes.FLOW_KEY, n)
+    keys = output(out, FLOW_KEY, n)
     c_keys = keys
     PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
     try:

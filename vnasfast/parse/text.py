@@ -1,10 +1,14 @@
 """Addresses and protocols of flow keys as people write them."""
 
-import ipaddress
+from __future__ import annotations
 
-import numpy as np
+import ipaddress
+from typing import TYPE_CHECKING
 
 from vnasfast.errors import InvalidValue
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _PROTOCOL_NAMES = {
     0: "hopopt",

@@ -1,6 +1,6 @@
 """The deliveries as CSV: one row a frame."""
 
-from vnasfast.dtypes import Outcome
+from vnasfast.outcome import Outcome
 from vnasfast.parse.text import protocol_name
 
 from cpython.buffer cimport PyBUF_READ

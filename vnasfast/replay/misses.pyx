@@ -1,14 +1,11 @@
 """What was not delivered, by outcome, VLAN, protocol, destination address and port."""
 
 import os
-
-import numpy as np
+from typing import NamedTuple
 
 from vnasfast.errors import InvalidValue
 
-from cpython.buffer cimport PyBUF_READ
-from cpython.memoryview cimport PyMemoryView_FromMemory
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -17,27 +14,19 @@ from vnasfast.tables.hashing cimport hash_seed
 from vnasfast.tables.tables cimport N_OUTCOMES
 from vnasfast.typedefs cimport NO_VNAS
 
-#: A row of :meth:`MissTable.rows`.
-MISS_ROW = np.dtype(
-    [
-        ("destination", np.uint8, (16,)),
-        ("link_type", np.uint32),
-        ("ethertype", np.uint16),
-        ("destination_port", np.uint16),
-        ("vlan", np.uint16),
-        ("protocol", np.uint8),
-        ("outcome", np.int8),
-        ("leaving", np.uint8),
-        ("has_port", np.uint8),
-        ("unused", np.uint16),
-        ("packets", np.uint64),
-        ("bytes", np.uint64),
-        ("n_ports", np.uint32),
-        ("port", np.uint32),
-    ]
-)
-if MISS_ROW.itemsize != sizeof(MissRow):
-    raise ImportError("MISS_ROW is not the struct of misses.pxd")
+
+class Miss(NamedTuple):
+    """What packets with the same outcome were for."""
+
+    destination: bytes
+    vlan: int
+    protocol: int
+    n_ports: int
+    port: int
+    link_type: int
+    ethertype: int
+    packets: int
+    bytes: int
 
 
 cdef void _merge_ports(const Misses* misses, Misses* merged) noexcept nogil:
@@ -81,17 +70,52 @@ cdef class MissTable:
     def __len__(self):
         return self.c.n_rows
 
-    def rows(self):
-        """Give a copy of all rows.
+    def offenders(self, int outcome, int top):
+        """Give the rows of an outcome with the most packets, and sums over all of them.
+
+        Parameters
+        ----------
+        outcome : int
+            Negative.
+        top : int
+            The most rows wanted.
 
         Returns
         -------
-        ndarray of MISS_ROW, shape (n,)
+        list of Miss
+            The most packets first; rows with as many stay in the order in which they came. What the VNASs themselves sent
+            is left out.
+        int
+            How many such rows there are.
+        tuple of int
+            Packets and bytes that the VNASs themselves sent.
         """
-        cdef Py_ssize_t size = self.c.n_rows * sizeof(MissRow)
-        if size == 0:
-            return np.empty(0, MISS_ROW)
-        return np.frombuffer(PyMemoryView_FromMemory(<char*>self.c.rows, size, PyBUF_READ), MISS_ROW).copy()
+        cdef const MissRow* row
+        cdef uint64_t leaving_packets = 0, leaving_bytes = 0
+        cdef uint32_t i, best
+        cdef uint32_t n = 0
+        cdef set taken = set()
+        found = []
+        for i in range(self.c.n_rows):
+            row = &self.c.rows[i]
+            if row.key.outcome == outcome:
+                if row.key.leaving:
+                    leaving_packets += row.packets
+                    leaving_bytes += row.bytes
+                else:
+                    n += 1
+        while len(found) < top and len(found) < n:
+            best = self.c.n_rows
+            for i in range(self.c.n_rows):
+                row = &self.c.rows[i]
+                if (row.key.outcome == outcome and not row.key.leaving
+                        and (best == self.c.n_rows or row.packets > self.c.rows[best].packets) and i not in taken):
+                    best = i
+            taken.add(best)
+            row = &self.c.rows[best]
+            found.append(Miss(row.key.destination[:16], row.key.vlan, row.key.protocol, row.n_ports, row.port,
+                              row.key.link_type, row.key.ethertype, row.packets, row.bytes))
+        return found, n, (leaving_packets, leaving_bytes)
 
     def without_ports(self):
         """Give a table in which all ports of an address that no VNAS has are one row; ``n_ports`` says how many.

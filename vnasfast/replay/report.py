@@ -7,12 +7,10 @@ on the wire, shares are of all packets of the replay.
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from vnasfast.dtypes import Outcome
 from vnasfast.machine import ServerMachine
+from vnasfast.outcome import Outcome
 from vnasfast.parse.text import address_text, protocol_name
-from vnasfast.replay.misses import MissTable
+from vnasfast.replay.misses import Miss, MissTable
 from vnasfast.tables.rows import Usage
 
 _NONE = Usage()
@@ -196,26 +194,20 @@ def services_of(machine: ServerMachine, before: dict[int, Usage], packets: int) 
 def outcomes_of(counts: dict[Outcome, Usage], misses: MissTable, packets: int, top: int) -> list[OutcomeReport]:
     """Make the outcomes that occurred, the most frequent first, each with its `top` offenders."""
     merged = misses.without_ports()
-    rows = merged.rows()
     reports = []
     for outcome, usage in counts.items():
         if outcome == Outcome.DELIVERED or not usage.packets:
             continue
-        mine = rows[rows["outcome"] == int(outcome)]
-        leaving = mine[mine["leaving"] != 0]
-        mine = mine[mine["leaving"] == 0]
-        # Stable, so that offenders with as many packets stay in the order in which they came.
-        order = np.argsort(-mine["packets"].astype(np.int64), kind="stable")
+        offenders, n_offenders, leaving = merged.offenders(int(outcome), top)
         reports.append(
             OutcomeReport(
                 outcome.name,
                 usage.packets,
                 usage.bytes,
                 share_of(usage.packets, packets),
-                int(leaving["packets"].sum()),
-                int(leaving["bytes"].sum()),
-                [_offender(mine[index], packets) for index in order[:top]],
-                max(0, len(mine) - top),
+                *leaving,
+                [_offender(miss, packets) for miss in offenders],
+                max(0, n_offenders - top),
                 misses.beyond(int(outcome))[0],
             )
         )
@@ -223,18 +215,17 @@ def outcomes_of(counts: dict[Outcome, Usage], misses: MissTable, packets: int, t
     return reports
 
 
-def _offender(row: np.void, packets: int) -> OffenderReport:
-    shown = bool(row["destination"].any())
-    n_ports = int(row["n_ports"])
+def _offender(miss: Miss, packets: int) -> OffenderReport:
+    shown = any(miss.destination)
     return OffenderReport(
-        vlan=int(row["vlan"]),
-        protocol=protocol_name(row["protocol"]) if shown else "",
-        address=address_text(row["destination"]) if shown else "",
-        port=int(row["port"]) if n_ports == 1 else None,
-        ports=n_ports,
-        link_type=None if shown else int(row["link_type"]),
-        ethertype=None if shown else int(row["ethertype"]),
-        packets=int(row["packets"]),
-        bytes=int(row["bytes"]),
-        share=share_of(int(row["packets"]), packets),
+        vlan=miss.vlan,
+        protocol=protocol_name(miss.protocol) if shown else "",
+        address=address_text(miss.destination) if shown else "",
+        port=miss.port if miss.n_ports == 1 else None,
+        ports=miss.n_ports,
+        link_type=None if shown else miss.link_type,
+        ethertype=None if shown else miss.ethertype,
+        packets=miss.packets,
+        bytes=miss.bytes,
+        share=share_of(miss.packets, packets),
     )

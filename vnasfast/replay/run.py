@@ -8,9 +8,9 @@ from typing import Any, Self
 
 from vnasfast.capture import Capture, open_capture
 from vnasfast.capture.link_types import LINK_TYPES
-from vnasfast.dtypes import Outcome
 from vnasfast.errors import CaptureError, InvalidValue
 from vnasfast.machine import ServerMachine
+from vnasfast.outcome import Outcome
 from vnasfast.parse import link_is_known
 from vnasfast.replay.choose import GIVEN, Chosen, Progress, choose_tables, find_beside, must_spool, spool
 from vnasfast.replay.deliveries import DeliveryWriter

@@ -3,9 +3,10 @@
 import difflib
 import os
 import re
-import tomli
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
+
+import tomli
 
 from vnasfast.errors import TableFileError
 from vnasfast.tablefile.keys import TABLES, Key, integer
