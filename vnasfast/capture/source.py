@@ -13,9 +13,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from vnasfast.capture.probe import reading_is_faster
 from vnasfast.errors import CaptureError, InvalidValue, MissingExtra
 
 _HEAD_BYTES = 8
+
+# From this size on, whether a file is mapped or read is measured: two milliseconds are then nothing.
+_MEASURED_BYTES = 1 << 26
 
 #: Magic number to the name of a compression that is read.
 _COMPRESSIONS = {
@@ -252,7 +256,7 @@ def _head_of(file: Any, name: str) -> bytes:
     return bytes(head[:filled])
 
 
-def open_source(target: Any) -> Source:
+def open_source(target: Any, mapped: bool | None = None) -> Source:
     """Open a path, ``-`` for standard input, a binary file object, or the bytes of a capture themselves.
 
     A file object is read from where it stands and is not closed.
@@ -269,7 +273,7 @@ def open_source(target: Any) -> Source:
     if isinstance(target, str | os.PathLike):
         if target == "-":
             return _stream(Source("-", None, None), _head_of(sys.stdin.buffer, "-"), sys.stdin.buffer)
-        return _open_path(os.fspath(target))
+        return _open_path(os.fspath(target), mapped)
     if hasattr(target, "read"):
         name = getattr(target, "name", None)
         name = name if isinstance(name, str) else "<file object>"
@@ -288,7 +292,7 @@ def open_source(target: Any) -> Source:
     return source
 
 
-def _open_path(path: str | bytes) -> Source:
+def _open_path(path: str | bytes, mapped: bool | None) -> Source:
     name = os.fsdecode(path)
     file = open(path, "rb", buffering=0)  # noqa: SIM115 (the source closes it)
     try:
@@ -297,12 +301,19 @@ def _open_path(path: str | bytes) -> Source:
         regular = stat.S_ISREG(status.st_mode)
         source = Source(name, status.st_size if regular else None, None)
         # Files of /proc have no size, and some file systems can't map: those are read as a stream.
-        if regular and status.st_size >= len(head) > 0 and not _compression(head):
+        if mapped is not False and regular and status.st_size >= len(head) > 0 and not _compression(head):
             try:
                 mapping = mmap.mmap(file.fileno(), status.st_size, access=mmap.ACCESS_READ)
             except OSError:
                 pass
             else:
+                if mapped is None and status.st_size >= _MEASURED_BYTES:
+                    with memoryview(mapping) as view:
+                        mapped = not reading_is_faster(file.fileno(), view)
+                    if not mapped:
+                        mapping.close()
+                        source._closes.append(file)
+                        return _stream(source, head, file)
                 source.mapping = mapping
                 source.data = memoryview(mapping)
                 file.close()

@@ -1,0 +1,3 @@
+from typing_extensions import Buffer
+
+def reading_is_faster(descriptor: int, mapped: Buffer) -> bool: ...
