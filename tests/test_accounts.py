@@ -291,9 +291,7 @@ def test_the_second_embodiment_has_one_table_a_vnas_and_dispatches_the_same(serv
 
     assert places(again) == places(served.engine) == [0, 1, 1, 0, -1]
     assert again.addresses != []
-    assert {row.address: row.vnas for row in again.sockets} == {
-        row.address: row.vnas for row in served.engine.sockets
-    }
+    assert {row.address: row.vnas for row in again.sockets} == {row.address: row.vnas for row in served.engine.sockets}
 
 
 # Registering and removing forever

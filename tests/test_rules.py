@@ -89,6 +89,10 @@ def test_exit_closes_the_sockets_and_gives_the_children_to_process_1(pair: Pair)
     gone = pair.do("bind", 11, "tcp", 80)
     stays = pair.do("bind", child, "tcp", 81)
     assert pair.dispatch(key("10.0.0.1")) == gone
+    grandchild = pair.do("vnas_start", child, 9)
+    younger = pair.do("fork", grandchild)
+    pair.do("exit", grandchild)  # not to the grandparent
+    assert {row.pid: (row.vnas, row.parent) for row in pair.engine.processes}[younger] == (9, 1)
     pair.do("exit", 11)
     assert {row.pid: (row.vnas, row.parent) for row in pair.engine.processes}[child] == (1, 1)
     assert [row.socket for row in pair.engine.sockets] == [stays]

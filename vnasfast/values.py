@@ -5,6 +5,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 from vnasfast.errors import InvalidValue
 from vnasfast.parse.text import PORT_PROTOCOLS, address_bytes, address_of, protocol_name, protocol_number
 
+_MAPPED = bytes(10) + b"\xff\xff"
+
 PROTOCOLS = {protocol_name(number): number for number in PORT_PROTOCOLS}
 
 
@@ -14,6 +16,8 @@ def packed_address(address: object) -> bytes:
         return bytes(16)
     if not isinstance(address, str | IPv4Address | IPv6Address) or not address:
         raise InvalidValue(f"{address!r} is no address: write it like 192.0.2.1 or 2001:db8::1")
+    if isinstance(address, IPv4Address):    # several times faster than through address_bytes, which also reads text
+        return _MAPPED + address.packed
     return address_bytes(address)
 
 

@@ -69,9 +69,10 @@ class TableFile:
         self, found: Mapping[str, object], keys: Mapping[int, Mapping[str, Any]], *path: str | int
     ) -> None:
         """Refuse the first key that is not among those of this embodiment."""
-        known, other = keys[self.embodiment], 3 - self.embodiment
+        known = [key for key in keys[self.embodiment] if "." not in key]
+        other = 3 - self.embodiment
         for key in found:
-            if key in known and "." not in key:
+            if key in known:
                 continue
             likely = difflib.get_close_matches(key, known, 1)
             if key in keys[other]:
@@ -79,7 +80,7 @@ class TableFile:
             elif likely:
                 hint = f"did you mean {likely[0]}?"
             else:
-                hint = f"it must be one of {', '.join(name for name in known if '.' not in name)}"
+                hint = f"it must be one of {', '.join(known)}"
             self.fail(*path, key, problem=f"unknown: {hint}")
 
     def rows(self, *path: str | int, found: object = None) -> Iterator[Row]:
@@ -127,7 +128,8 @@ def _line(text: str, path: Path) -> int | None:
     header: list[str] = []
     for part in path:
         if isinstance(part, str):
-            header.append(f"[\"']?{re.escape(part)}[\"']?")
+            quotes = "?" if re.fullmatch(r"[\w-]+", part) else ""
+            header.append(f"[\"']{quotes}{re.escape(part)}[\"']{quotes}")
             continue
         pattern = re.compile(r"\s*\[\[\s*" + r"\s*\.\s*".join(header) + r"\s*\]\]")
         found = [number for number in range(start, end) if pattern.match(lines[number])]

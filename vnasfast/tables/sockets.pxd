@@ -50,7 +50,7 @@ cdef struct Endpoint:
     uint8_t any                     # ANY, not a specific address
     uint8_t v6only
 
-cdef struct PortRow:                # one cache line
+cdef struct PortRow:
     HashIndex by_vnas[2]            # IPv4, IPv6: VNAS number → verdict; the tag is a bijection of the number
     uint32_t vnas_sum[2]            # of the VNAS numbers in by_vnas: with one entry it names it
     int32_t n_sockets

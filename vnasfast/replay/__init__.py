@@ -1,0 +1,45 @@
+"""Captures through tables: ``python -m vnasfast.replay capture.pcap``, or from Python::
+
+    from vnasfast.replay import replay
+
+    report = replay("capture.pcap")
+    report.services[0].packets
+
+Nothing in vnasfast imports this package.
+
+::
+
+    run.py        captures, one after the other  ── choose.py   which tables: given, beside, learned
+       |
+    pipeline.pyx  read, parse, dispatch, a block at a time
+       |      |── misses.pyx       what was not delivered, by what it was for
+       |      `── deliveries.pyx   one CSV row a frame
+    report.py     the result as data  ── screen.py, cli.py  what a person sees
+"""
+
+from vnasfast.replay.report import (
+    CaptureReport,
+    DamageReport,
+    LinkReport,
+    OffenderReport,
+    OutcomeReport,
+    Report,
+    ServiceReport,
+    SpeedReport,
+    TablesReport,
+)
+from vnasfast.replay.run import Replay, replay
+
+__all__ = [
+    "CaptureReport",
+    "DamageReport",
+    "LinkReport",
+    "OffenderReport",
+    "OutcomeReport",
+    "Replay",
+    "Report",
+    "ServiceReport",
+    "SpeedReport",
+    "TablesReport",
+    "replay",
+]

@@ -1,0 +1,124 @@
+"""Which tables a replay goes by: given, beside the capture, or learned from it."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from vnasfast.capture import Capture
+from vnasfast.errors import InvalidValue
+from vnasfast.machine import ServerMachine
+
+#: The ends of compressed captures' names.
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+
+_PIECE_BYTES = 1 << 20
+
+#: Called after each block with the capture under reading and the packets of all captures so far.
+Progress = Callable[[Capture, int], object]
+
+GIVEN = "given"
+BESIDE = "beside"
+LEARNED = "learned"
+
+
+class Chosen(NamedTuple):
+    """Tables, where they came from, and what there is to say about it."""
+
+    machine: ServerMachine
+    origin: str
+    path: str | None
+    notes: list[str]
+
+
+def table_file_beside(capture: str) -> str:
+    """Name the table file that would lie beside a capture: ``a/b.toml`` for ``a/b.pcap`` and ``a/b.pcap.gz``."""
+    path = Path(capture)
+    if path.suffix.lower() in _COMPRESSED:
+        path = path.with_suffix("")
+    return str(path.with_suffix(".toml"))
+
+
+def find_beside(captures: Sequence[str]) -> str | None:
+    """Find the one table file beside the captures.
+
+    Raises
+    ------
+    InvalidValue
+        There are several: which one is meant?
+    """
+    found: list[str] = []
+    for capture in captures:
+        if capture == "-":
+            continue
+        path = table_file_beside(capture)
+        if path not in found and Path(path).is_file():
+            found.append(path)
+    if len(found) > 1:
+        raise InvalidValue(
+            f"{found[0]} and {found[1]} lie beside the captures, and all captures go through the same tables:"
+            " say which with --tables"
+        )
+    return found[0] if found else None
+
+
+def choose_tables(
+    captures: Sequence[str],
+    tables: str | os.PathLike[str] | None = None,
+    *,
+    limit: int | None = None,
+    on_progress: Progress | None = None,
+) -> Chosen:
+    """Load the tables given, or those beside the captures, or learn them.
+
+    Parameters
+    ----------
+    captures : sequence of str
+        Paths that can be read more than once: see `spooled`.
+    tables : path-like, optional
+        A table file.
+    limit : int, optional
+        The most packets of all captures together that are learned from.
+    on_progress : callable, optional
+        Called while learning, after each block, with the capture and the packets so far.
+
+    Raises
+    ------
+    OSError, TableFileError
+        The table file can't be used.
+    InvalidValue
+        Several table files lie beside the captures.
+    """
+    if tables is not None:
+        return Chosen(ServerMachine.load(tables), GIVEN, os.fspath(tables), [])
+    path = find_beside(captures)
+    if path is not None:
+        return Chosen(ServerMachine.load(path), BESIDE, path, [])
+    from vnasfast.replay.learn import learn  # noqa: PLC0415 (not needed with tables)
+
+    # What can't be read is met again when it is replayed, and reported then.
+    learned = learn(captures, limit=limit, progress=on_progress)
+    return Chosen(learned.machine, LEARNED, None, list(learned.notes))
+
+
+def must_spool(capture: str) -> bool:
+    """Tell whether a capture can be read only once: standard input, a pipe."""
+    if capture == "-":
+        return True
+    path = Path(capture)
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def spool(capture: str, folder: str) -> str:
+    """Copy a stream to a file in a temporary folder, because learning reads a capture twice."""
+    import shutil  # noqa: PLC0415 (only for streams)
+    import tempfile  # noqa: PLC0415
+
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as copy:
+        if capture == "-":
+            shutil.copyfileobj(sys.stdin.buffer, copy, _PIECE_BYTES)
+        else:
+            with open(capture, "rb") as stream:
+                shutil.copyfileobj(stream, copy, _PIECE_BYTES)
+    return copy.name

@@ -1,0 +1,336 @@
+"""The command line of the replayer."""
+
+import contextlib
+import errno
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from vnasfast.capture import Capture
+    from vnasfast.replay.report import Report
+    from vnasfast.replay.run import Replay
+
+OK = 0
+DAMAGED = 1
+UNUSABLE = 2
+INTERRUPTED = 130
+
+# The bar appears after this many seconds, so that short work prints nothing but its report.
+_PATIENCE = 1.0
+
+_EPILOG = """\b
+Examples:
+  python -m vnasfast.replay pcaps/three-servers.pcap
+  python -m vnasfast.replay --tables machine.toml monday.pcap tuesday.pcap.gz
+  python -m vnasfast.replay --save-tables machine.toml monday.pcap
+  tcpdump -i eth0 -w - | python -m vnasfast.replay --tables machine.toml -
+  python -m vnasfast.replay --deliveries rows.csv --json monday.pcap > monday.json
+
+\b
+Exit codes:
+  0    all packets of all captures were read
+  1    a capture is damaged, or could not be read to its end; all before that is in the report
+  2    there is no report: a wrong option, or a file that can't be used
+  130  interrupted by Ctrl-C; the report is of what was read until then
+"""
+
+
+def complain(message: str) -> None:
+    """Print one line to standard error."""
+    with contextlib.suppress(OSError):
+        click.echo(f"Error: {' '.join(message.split())}", err=True)
+
+
+def stop(message: str) -> NoReturn:
+    """End because something can't be used."""
+    complain(message)
+    sys.exit(UNUSABLE)
+
+
+def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 (slow, rarely needed)
+
+    try:
+        number = version("vnasfast")
+    except PackageNotFoundError:
+        number = "(not installed)"
+    click.echo(f"vnasfast {number}")
+    context.exit()
+
+
+@click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.argument("captures", metavar="CAPTURE...", nargs=-1, required=True)
+@click.option(
+    "--tables",
+    metavar="FILE",
+    help="The table file: processes, addresses, sockets. Default: capture.toml beside capture.pcap; without one the"
+    " tables are learned from the captures.",
+)
+@click.option("--save-tables", metavar="FILE", help="Write the tables used, such as those learned, to a table file.")
+@click.option(
+    "--embodiment",
+    type=click.IntRange(1, 2),
+    default=1,
+    show_default=True,
+    help="Form of the saved table file: 1, one ANY-address table; 2, one of each VNAS.",
+)
+@click.option(
+    "--deliveries",
+    metavar="FILE.csv",
+    help="Write one row a frame: when, from where to where, which VNAS, socket and process, or why none. Frames count"
+    " from 1 through all captures.",
+)
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Read no more than N packets, of all captures.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--quiet", "-q", is_flag=True, help="Print no report on screen and no progress; --json still prints.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version and exit."
+)
+def main(
+    captures: tuple[str, ...],
+    tables: str | None,
+    save_tables: str | None,
+    embodiment: int,
+    deliveries: str | None,
+    limit: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Say which server application each packet of a capture belongs to.
+
+    CAPTURE is a pcap or pcapng file, also compressed by gzip, bzip2, xz or zstd; "-" is standard input. Several are
+    read one after the other, through the same tables, into one report.
+
+    Each packet goes by its destination address to a VNAS (one of the servers that live on the machine) and by its port
+    to a socket of that VNAS. The report has one row for each service of each VNAS, says why the other packets
+    reached no socket, and for which addresses and ports they were.
+    """
+    with _plain_errors():
+        code = _replay(captures, tables, save_tables, embodiment, deliveries, limit, as_json, quiet)
+    sys.exit(code)
+
+
+def _reason(error: OSError) -> str:
+    name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    return f"{name}{error.strerror or error}"
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turn what may go wrong into one line and an exit code."""
+    from vnasfast.errors import VnasError  # noqa: PLC0415 (--help and --version need no vnasfast)
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        complain("interrupted")
+        sys.exit(INTERRUPTED)
+    except VnasError as error:
+        stop(str(error))
+    except OSError as error:
+        stop(_reason(error))
+    except MemoryError:
+        stop("out of memory")
+
+
+def _replay(
+    captures: Sequence[str],
+    tables: str | None,
+    save_tables: str | None,
+    embodiment: int,
+    deliveries: str | None,
+    limit: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    _check_files(captures, tables, {"--save-tables": save_tables, "--deliveries": deliveries})
+    from vnasfast.replay.choose import choose_tables, find_beside  # noqa: PLC0415 (after the cheap checks)
+    from vnasfast.replay.run import Replay, Sources  # noqa: PLC0415
+
+    show_progress = not quiet and _is_terminal(sys.stderr)
+    learning = tables is None and find_beside(captures) is None
+    with Sources(captures, learning=learning) as sources:
+        with _Bar(sources.paths, "learning", wanted=show_progress and learning) as bar:
+            chosen = choose_tables(sources.paths, tables, limit=limit, on_progress=bar)
+        with (
+            Replay(chosen, deliveries=deliveries, limit=limit) as running,
+            _Bar(sources.paths, "replaying", wanted=show_progress) as bar,
+        ):
+            _feed_all(running, captures, sources.paths, bar)
+    code = INTERRUPTED if running.interrupted else OK
+    problems = [capture.damage.message for capture in running.captures if capture.damage is not None]
+    if problems and code == OK:
+        code = DAMAGED
+    if save_tables is not None:
+        # Last, so that what is no capture leaves no tables; and a full disk then takes no report away.
+        try:
+            chosen.machine.save(save_tables, embodiment=embodiment)
+            running.saved = save_tables
+        except OSError as error:
+            problems.append(_reason(error))
+            code = UNUSABLE
+    if as_json or not quiet:
+        _print(running.report(), as_json)
+    for problem in problems:
+        complain(problem)
+    return code
+
+
+def _feed_all(running: "Replay", names: Sequence[str], paths: Sequence[str], bar: "_Bar | None") -> None:
+    """Feed all captures; Ctrl-C ends it early."""
+    from vnasfast.capture import open_capture  # noqa: PLC0415
+
+    try:
+        for name, path in zip(names, paths, strict=True):
+            if running.full:
+                break
+            with open_capture(path) as capture:
+                running.feed(capture, name=name, on_progress=bar)
+    except KeyboardInterrupt:
+        running.interrupted = True
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def _check_files(captures: Sequence[str], tables: str | None, outputs: dict[str, str | None]) -> None:
+    """Find the mistakes that would otherwise show after minutes of work, and outputs that would destroy inputs."""
+    if captures.count("-") > 1:
+        raise click.UsageError("standard input (-) can be read only once")
+    if "-" in captures and _is_terminal(sys.stdin):
+        raise click.UsageError("standard input is a terminal: pipe a capture into it")
+    files = [path for path in captures if path != "-"]
+    for path in files:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "is a directory; name the captures in it", path)
+        # A pipe must not be opened before its turn; the only capture is opened soon enough.
+        if len(captures) > 1 and stat.S_ISREG(status.st_mode):
+            from vnasfast.capture import open_capture  # noqa: PLC0415
+
+            open_capture(path).close()
+    taken = dict.fromkeys(files, "a capture")
+    for option, output in outputs.items():
+        if output is None:
+            continue
+        for other, role in taken.items():
+            if _same_file(output, other):
+                raise click.UsageError(f"{option} {output} would overwrite {role}")
+        if tables is not None and option != "--save-tables" and _same_file(output, tables):
+            raise click.UsageError(f"{option} {output} would overwrite the table file")
+        taken[output] = f"the file of {option}"
+        _check_output(output)
+
+
+def _same_file(path: str, other: str) -> bool:
+    if os.path.abspath(path) == os.path.abspath(other):
+        return True
+    try:
+        # Two of a kind that may be named twice, such as /dev/null, destroy nothing.
+        return os.path.samefile(path, other) and stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _check_output(path: str) -> None:
+    folder = os.path.dirname(path) or "."
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, "is a directory; name a file", path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder to write to", folder)
+    if not os.access(path if os.path.exists(path) else folder, os.W_OK):
+        raise PermissionError(errno.EACCES, "can't be written: permission denied", path)
+
+
+# ---- output ----------------------------------------------------------------------------------------------------------
+
+
+def _print(report: "Report", as_json: bool) -> None:
+    if as_json:
+        import json  # noqa: PLC0415
+
+        text = json.dumps(report.as_dict(), indent=2)
+    else:
+        from vnasfast.replay.screen import screen  # noqa: PLC0415
+
+        text = screen(report)
+    try:
+        click.echo(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # The interpreter would try again at its end, and complain once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read a pipe may stop reading, as `| head` does.
+        if not isinstance(error, BrokenPipeError):
+            raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+def _is_terminal(stream: Any) -> bool:
+    return stream is not None and stream.isatty()
+
+
+class _Bar:
+    """A progress bar by bytes, made when the work turns out to be long.
+
+    As a context manager it gives itself if it is wanted, else None.
+    """
+
+    def __init__(self, paths: Sequence[str], verb: str, *, wanted: bool) -> None:
+        self._wanted = wanted
+        self._verb = verb
+        sizes = [_size_of(path) for path in paths] if wanted else []
+        self._total = None if None in sizes else sum(size for size in sizes if size is not None)
+        self._capture: Capture | None = None
+        self._before = 0
+        self._started = time.monotonic()
+        self._next = self._started + _PATIENCE
+        self._bar: Any = None
+
+    def __enter__(self) -> "_Bar | None":
+        return self if self._wanted else None
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, capture: "Capture", packets: int) -> None:
+        if capture is not self._capture:
+            self._before += 0 if self._capture is None else self._capture.source_position
+            self._capture = capture
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + 0.1
+        if self._bar is None:
+            from tqdm import tqdm  # noqa: PLC0415 (not needed for short work)
+
+            self._bar = tqdm(
+                desc=self._verb,
+                total=self._total,
+                unit="B",
+                unit_scale=True,
+                file=sys.stderr,
+                leave=False,
+                dynamic_ncols=True,
+                mininterval=0,
+            )
+            self._bar.start_t -= now - self._started
+        rate = packets / (now - self._started) / 1e6
+        self._bar.set_postfix_str(f"{packets:,} packets, {rate:.1f} M/s", refresh=False)
+        self._bar.update(self._before + capture.source_position - self._bar.n)
+
+
+def _size_of(path: str) -> int | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
