@@ -54,9 +54,9 @@ def environment(folder: Path, *preload: str, fast: bool = False) -> dict[str, st
 
     - The sanitizers' runtime must be there before all else, hence LD_PRELOAD.
     - detect_leaks=0: Python itself frees little at its end; leaks.py looks for ours by the size of the process.
-    - PYTHONMALLOC=malloc: Python's own pools would hide what is read past the end of a small object. `fast` does without,
-      for programs that copy what they pass to arrays of exactly its size; with a short memory of who allocated and freed
-      what, it is four times as fast.
+    - PYTHONMALLOC=malloc: Python's own pools would hide what is read past the end of a small object. `fast` does
+      without, for programs that copy what they pass to arrays of exactly its size; with a short memory of who
+      allocated and freed what, it is four times as fast.
     - allocator_may_return_null=1: a MemoryError is Python's business, not a finding.
     - abort_on_error=1 and halt_on_error=1: the first finding ends the run, with a stack.
     """

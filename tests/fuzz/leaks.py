@@ -1,7 +1,7 @@
 """Nothing grows: what is opened and closed, made and dropped, registered and removed leaves the memory as it was.
 
-Under AddressSanitizer (see sanitized.py) the bytes allocated are known exactly, and with PYTHONMALLOC=malloc those of Python's
-objects are among them; without it, the size of the process tells less exactly.
+Under AddressSanitizer (see sanitized.py) the bytes allocated are known exactly, and with PYTHONMALLOC=malloc those of
+Python's objects are among them; without it, the size of the process tells less exactly.
 """
 
 import ctypes
@@ -77,7 +77,8 @@ def register_and_remove(number: int) -> None:
         machine.remove_route(f"10.{number % 250}.{i}.0/24")
     machine.exit(child)
     machine.exit(server)
-    assert not machine.sockets and not machine.addresses and len(machine.processes) == 1
+    assert machine.sockets == machine.addresses == []
+    assert len(machine.processes) == 1
     machine.check()
 
 

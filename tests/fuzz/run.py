@@ -1,12 +1,12 @@
-"""Fuzz one stage: python tests/fuzz/run.py {capture,parse,tables} --seconds 1200
+"""Fuzz one stage: python tests/fuzz/run.py {capture,parse,tables,replay} --seconds 1200
 
-It compiles an instrumented copy of the package in a folder of its own, and runs the target there under atheris (libFuzzer):
-coverage comes from the C code of the extension modules and from the Python modules, AddressSanitizer and
-UndefinedBehaviorSanitizer watch both. Needs clang with its runtime libraries (Debian: clang libclang-rt-dev) and, in this
-Python, atheris, what vnasfast itself needs, Cython and setuptools.
+It compiles an instrumented copy of the package in a folder of its own, and runs the target there under atheris
+(libFuzzer): coverage comes from the C code of the extension modules and from the Python modules, and AddressSanitizer
+and UndefinedBehaviorSanitizer watch the C code. Needs clang with its runtime libraries (Debian: clang libclang-rt-dev)
+and, in this Python, atheris, setuptools, Cython and what vnasfast itself needs.
 
-The exit code is 0 when the time was used up without a finding. The input of a finding lies in FOLDER/findings; to run it
-again, give it as --input.
+The exit code is 0 when the time was used up without a finding. The input of a finding lies in FOLDER/findings; to run
+it again, give it as --input.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import instrumented
 
-# In this order: the two runtimes of clang 14 know UBSan's checks of pointers, but not `function`, which is C++'s.
+# Coverage counters and traced comparisons for libFuzzer, whose engine atheris brings.
 FLAGS = [*instrumented.SANITIZE, "-fsanitize=fuzzer-no-link"]
 LIMITS = ["-timeout=30", "-rss_limit_mb=6000", "-max_len=4096", "-use_value_profile=0", "-print_final_stats=1"]
 
@@ -39,7 +39,7 @@ def runtime() -> str:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("target", choices=("capture", "parse", "tables"))
+    parser.add_argument("target", choices=("capture", "parse", "tables", "replay"))
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--seeds", type=Path, help="a folder of captures, as further first inputs")
     parser.add_argument("--folder", type=Path, help="keep build, corpus, log and findings here; a build is used again")

@@ -1,8 +1,9 @@
-"""Run the tests under AddressSanitizer and UndefinedBehaviorSanitizer: python tests/fuzz/sanitized.py [pytest's arguments]
+"""Run the tests under sanitizers: python tests/fuzz/sanitized.py [--captures FOLDER] [pytest's arguments]
 
-It compiles a copy of the package with gcc in a folder of its own and runs there: the test suite (whole, or what the arguments
-choose), then leaks.py, then, with --captures FOLDER, every file of that folder through reader, parser and dispatcher. The first
-finding of a sanitizer ends the run. Needs what the tests need, gcc and its libasan and libubsan; no clang.
+It compiles a copy of the package with gcc's AddressSanitizer and UndefinedBehaviorSanitizer in a folder of its own and
+runs there: the test suite (whole, or what the arguments choose), then leaks.py, then, with --captures FOLDER, every
+file of that folder through reader, parser and dispatcher. The first finding of a sanitizer ends a part. Needs what the
+tests need, gcc and its libasan and libubsan; no clang.
 """
 
 import argparse

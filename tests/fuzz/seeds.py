@@ -21,16 +21,19 @@ DICTIONARY = {
         *(bytes.fromhex(magic)[::-1] for magic in ("a1b2c3d4", "a1b23c4d", "a1b2cd34", "1a2b3c4d")),
     ],
     "parse": [
-        *(bytes.fromhex(ethertype) for ethertype in ("0800", "86dd", "8100", "88a8", "8864", "8847", "aaaa03000000")),
+        *(bytes.fromhex(ethertype) for ethertype in ("0800", "86dd", "8100", "88a8", "8864", "8847")),
+        bytes.fromhex("aaaa03000000"),
         *(bytes.fromhex(address) for address in ("0a020001", "7f000001", "ffff7f000001", "fd000002")),
     ],
     "tables": [
-        *(f"\n[[{table}]]\n".encode() for table in ("vnas", "processes", "addresses", "sockets", "routes", "any_tables")),
+        *(f"\n[[{table}]]\n".encode() for table in ("vnas", "processes", "addresses", "sockets", "routes")),
+        b"\n[[any_tables]]\n",
         b"[[any_tables.addresses]]\n",
         *(f"{key} = ".encode() for key in ("id", "pid", "vnas", "parent", "vlan", "port", "family", "order")),
         *(f"{key} = true\n".encode() for key in ("v6only", "sharing", "freebind")),
         *(f'{key} = "'.encode() for key in ("name", "address", "interface", "protocol", "network")),
-        *(b'tcp"\n', b'udp"\n', b'ANY"\n', b'default"\n', b'"10.0.0.1"\n', b'"::1"\n', b"embodiment = 2\n", b"embodiment = 1\n"),
+        *(b'tcp"\n', b'udp"\n', b'ANY"\n', b'default"\n', b'"10.0.0.1"\n', b'"::1"\n'),
+        *(b"embodiment = 2\n", b"embodiment = 1\n"),
     ],
 }
 
@@ -104,7 +107,8 @@ def table_seeds(folder: Path | None) -> Iterator[bytes]:
         yield b"\x80" + bytes(step * i % 256 for i in range(600))
 
 
-SEEDS = {"capture": capture_seeds, "parse": parse_seeds, "tables": table_seeds}
+SEEDS = {"capture": capture_seeds, "parse": parse_seeds, "tables": table_seeds, "replay": capture_seeds}
+DICTIONARY["replay"] = DICTIONARY["capture"] + DICTIONARY["parse"]
 
 
 def write(target: str, corpus: Path, folder: Path | None) -> int:

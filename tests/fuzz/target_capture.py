@@ -69,8 +69,9 @@ def read(target, n_bytes: int | None, block_frames: int, limit: int | None) -> R
             compressed = "compressed" in capture.description
             while n := capture.read(limit):
                 data = capture.data
-                columns = (capture.offsets, capture.lengths, capture.wire_lengths, capture.ticks, capture.interface_rows)
-                assert n == len(capture.times_ns) and all(len(column) == n for column in columns)
+                columns = (capture.offsets, capture.lengths, capture.wire_lengths, capture.ticks)
+                columns += (capture.interface_rows,)
+                assert all(len(column) == n for column in (*columns, capture.times_ns))
                 for offset, length, wire_length, ticks, row in zip(*(c.tolist() for c in columns), strict=True):
                     assert offset + length <= len(data)
                     frames.append((bytes(data[offset : offset + length]), wire_length, ticks, row))
@@ -81,12 +82,12 @@ def read(target, n_bytes: int | None, block_frames: int, limit: int | None) -> R
                 assert n_bytes is None or compressed or position <= n_bytes
             assert capture.read() == 0
     except CaptureError as error:
-        assert str(error) and error.offset >= 0
         return Reading(frames, error.offset, error.problem)
     return Reading(frames, None, None)
 
 
 def run(data: bytes) -> None:
+    """Run one input."""
     data, (how, sizes) = data[:-2], data[-2:].rjust(2, b"\0")
     blocks = BLOCK_FRAMES[sizes // len(SIZES) % len(BLOCK_FRAMES)]
     # Sanitizers watch the end of this array; bytes have a zero behind them.
@@ -95,7 +96,7 @@ def run(data: bytes) -> None:
     packed = data if pack is None else pack(data)
     size = max(SIZES[sizes % len(SIZES)], len(packed) // MOST_PIECES)
     pieces = read(Pieces(packed, size), None, BLOCK_FRAMES[how // len(PACKERS) % len(BLOCK_FRAMES)], None)
-    # How much of a damaged compressed stream unpacks depends on the pieces it comes in. And what an empty or foreign file
-    # is said to be names the compression.
+    # How much of a damaged compressed stream unpacks depends on the pieces it comes in. And what an empty or foreign
+    # file is said to be names the compression.
     if not data.startswith(MAGICS) and (pack is None or whole.frames or pieces.frames):
         assert pieces == whole, (how, sizes)

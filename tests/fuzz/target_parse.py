@@ -1,8 +1,8 @@
 """Fuzz target: frames to flow keys to sockets.
 
-An input is a row of frames, each behind a head of five bytes: link type, options, time, and two of its length. The parser
-must agree with its slow model, explain with dispatch, a batch with its frames one by one, and the counters with the
-packets dispatched.
+An input is a row of frames, each behind a head of five bytes: link type, options, time, and two of its length. The
+parser must agree with its slow model, explain with dispatch, a batch with its frames one by one, and the counters with
+the packets dispatched.
 """
 
 import itertools
@@ -90,6 +90,7 @@ def n_counted(machine: ServerMachine) -> int:
 
 
 def run(data: bytes) -> None:
+    """Run one input."""
     single.fragments.reset()
     batch.fragments.reset()
     before = n_counted(single)
@@ -98,10 +99,10 @@ def run(data: bytes) -> None:
         if kind == RAW_KEYS:
             run_raw_keys(octets)
             continue
-        if options & 0x80:
-            options &= ~0x1C  # a batch of frames knows no source process
-        result, wire_length = run_frame(LINK_TYPES[kind], options, seconds, octets)
-        found.append((LINK_TYPES[kind], octets, wire_length, seconds * 10**9, result, options >> 2 & 7))
+        # A batch of frames knows no source process.
+        chosen = options & ~0x1C if options & 0x80 else options
+        result, wire_length = run_frame(LINK_TYPES[kind], chosen, seconds, octets)
+        found.append((LINK_TYPES[kind], octets, wire_length, seconds * 10**9, result, chosen >> 2 & 7))
     assert n_counted(single) == before + len(found)
     if found:
         run_batch(found)

@@ -37,7 +37,8 @@ SOUND = {
     "freebind": (True, False),
     "addresses": ([],),
 }
-UNSOUND = (-1, 0, 2**31, 2**64, 10**30, 0.5, float("nan"), "", " ", "\0", "10.0.0.1/33", "fe80::1%eth0", True, [], {}, [{}])
+UNSOUND = (-1, 0, 2**31, 2**64, 10**30, 0.5, float("nan"), "", " ", "\0", "10.0.0.1/33", "fe80::1%eth0", True)
+UNSOUND += ([], {}, [{}])
 
 
 def value(provider: atheris.FuzzedDataProvider, key: str) -> object:
@@ -82,12 +83,17 @@ def made_text(data: bytes) -> str:
     return tomli_w.dumps(document)
 
 
+def check_error(error: TableFileError, text: str) -> None:
+    """Say what is wrong, and a line that exists."""
+    assert error.problem
+    assert error.line is None or 1 <= error.line <= len(text.split("\n")), str(error)
+
+
 def check(text: str) -> None:
     try:
         machine = ServerMachine.from_toml(text, seed=1)
     except TableFileError as error:
-        assert error.problem and str(error)
-        assert error.line is None or 1 <= error.line <= len(text.splitlines()) + 1, error
+        check_error(error, text)
         return
     machine.check()
     first, second = (machine.to_toml(embodiment=embodiment) for embodiment in (1, 2))
@@ -99,6 +105,7 @@ def check(text: str) -> None:
 
 
 def run(data: bytes) -> None:
+    """Run one input."""
     if data[:1] >= b"\x80":
         check(made_text(data[1:]))
     else:
