@@ -187,7 +187,7 @@ class Model:
         for process in self.processes:
             if process.parent == pid:
                 process.parent = 1
-        living = {row.vnas for row in [*self.processes, *self.addresses]}
+        living = {row.vnas for row in self.processes} | {row.vnas for row in self.addresses}
         self.usage_of_vnas = {vnas: usage for vnas, usage in self.usage_of_vnas.items() if vnas in living}
 
     # Interface validation
@@ -215,9 +215,10 @@ class Model:
         address = to_address(address)
         require(address not in (ANY4, ANY6) and 0 <= vlan <= 4095, "invalidate")
         vnas = self.process(pid).vnas
-        if self.owner(vlan, address) != vnas:
+        entry = self.entry(vlan, address)
+        if entry is None or entry.vnas != vnas:
             return False
-        self.addresses.remove(self.entry(vlan, address))
+        self.addresses.remove(entry)
         return True
 
     # Binding

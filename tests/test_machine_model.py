@@ -137,7 +137,7 @@ class MachineAgainstModel(RuleBasedStateMachine):
 
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 MachineAgainstModel.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=CHECKS
+    max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=CHECKS
 )
 TestMachineAgainstModel = MachineAgainstModel.TestCase
 

@@ -5,7 +5,7 @@ and 2001:db8::2, VNAS 3 (process 13) has 10.0.0.1 on VLAN 7 and 10.0.0.3, VNAS 0
 
 A binding is "label process address [protocol/port] [option…]", a packet
 "[vlan/]destination [from=source] [sport=port] [pid=process] [protocol/port] -> label or outcome";
-what is left out is tcp/80 and the source 198.51.100.9:40000.
+what is left out is tcp/80 and the source 198.51.100.9:40000. Sockets of one group have one label.
 """
 
 from typing import Any
@@ -112,6 +112,18 @@ MATCHING = {
     "ANY with and without v6-only are two groups, although they are one recipient address": (
         "a 11 :: v6only sharing; b 11 :: sharing",
         "2001:db8::1 -> a; 10.0.0.1 -> b",
+    ),
+    "A group that was registered first wins over a specific socket, whatever other VNASs have": (
+        "x 12 ANY sharing; x 12 ANY sharing; x 12 ANY sharing; g 11 ANY sharing; a 11 10.0.0.1; g 11 ANY sharing",
+        "10.0.0.1 -> g; 2001:db8::1 -> g; 10.0.0.2 -> x",
+    ),
+    "A specific socket that was registered first wins over a group, whatever other VNASs have": (
+        "x 12 ANY sharing; x 12 ANY sharing; x 12 ANY sharing; a 11 10.0.0.1; g 11 ANY sharing; g 11 ANY sharing",
+        "10.0.0.1 -> a; 2001:db8::1 -> g; 10.0.0.2 -> x",
+    ),
+    "A group of specific sockets that was registered first wins over ANY": (
+        "x 12 ANY sharing; x 12 ANY sharing; g 11 10.0.0.1 sharing; a 11 ANY; g 11 10.0.0.1 sharing",
+        "10.0.0.1 -> g; 2001:db8::1 -> a; 10.0.0.2 -> x",
     ),
     # Loopback destinations
     "Loopback belongs to the VNAS of the given source process": (

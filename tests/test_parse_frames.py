@@ -355,7 +355,7 @@ def test_wire_lengths_tell_cut_from_malformed():
         ([-1], [4], r"offsets\[0\] is -1"),
         ([0], [2**32], r"lengths\[0\] is 4294967296"),
         ([0, 1], [1], "2 offsets, 1 lengths"),
-        ([[0]], [1], "2 dimensions"),
+        ([[0]], [1], "one dimension"),
         ([0.0], [1], "dtype float64"),
     ],
 )

@@ -26,7 +26,11 @@ from vnasfast.errors import VnasError
 
 
 class RandomDriver:
-    """Operations drawn from a seed, for volume; the population stays small by closing what is too many."""
+    """Operations drawn from a seed, for volume; the population stays small by closing what is too many.
+
+    Each seed has its own habits (many or few ports, sharing or not, …): a driver that does a little of
+    everything seldom has five sharing sockets beside a specific one on the same port.
+    """
 
     WEIGHTS: ClassVar = {
         "fork": 3,
@@ -49,7 +53,10 @@ class RandomDriver:
         self.wide = wide
         self.most_sockets = 1500 if large else self.random.choice([3, 12, 60])
         self.most_processes = 250 if large else 12
-        self.vnases = range(400) if large else VNASES
+        self.vnases = range(400) if large else self.random.choice([VNASES, VNASES[:2]])
+        self.ports = self.random.choice([PORTS, PORTS[:1]])
+        self.protocols = self.random.choice([TCP_FIRST, TCP_FIRST[:1]])
+        self.sharing = self.random.choice([0.1, 0.5, 0.95])
 
     def run(self, operations: int, *, compare_every: int) -> None:
         names, weights = list(self.WEIGHTS), list(self.WEIGHTS.values())
@@ -91,7 +98,7 @@ class RandomDriver:
     def a_port(self) -> int:
         if self.wide and self.random.random() < 0.3:
             return self.random.randrange(1, 500)
-        return self.random.choice(PORTS)
+        return self.random.choice(self.ports)
 
     def key(self) -> Key:
         """Give a packet; often one that is aimed at a living socket, so that much is delivered."""
@@ -116,7 +123,7 @@ class RandomDriver:
             destination_port=self.a_port(),
             source_port=self.random.getrandbits(16) if self.random.random() < 0.5 else self.a_port(),
             vlan=choose(VLANS),
-            protocol=choose(TCP_FIRST),
+            protocol=choose(self.protocols),
             source_pid=choose([0, 0, self.pid()]),
         )
 
@@ -143,14 +150,22 @@ class RandomDriver:
             self.pair.attempt("invalidate", self.pid(), self.address(), vlan=self.random.choice(VLANS))
 
     def bind(self) -> None:
-        address = self.random.choice(RECIPIENTS[:4]) if self.random.random() < 0.5 else self.address()
+        pid = self.pid()
+        address = self.address()
+        kind = self.random.random()
+        if kind < 0.5:
+            address = self.random.choice(RECIPIENTS[:4])
+        elif kind < 0.8:
+            vnases = {row.vnas for row in self.pair.model.processes if row.pid == pid}
+            own = [str(row.address) for row in self.pair.model.addresses if row.vnas in vnases]
+            address = self.random.choice([*own, address])
         options = {
             "v6only": self.random.random() < 0.1,
-            "sharing": self.random.random() < 0.4,
+            "sharing": self.random.random() < self.sharing,
             "freebind": self.random.random() < 0.2,
         }
-        protocol = self.random.choice(TCP_FIRST)
-        self.pair.attempt("bind", self.pid(), protocol, self.a_port(), address, **options)
+        protocol = self.random.choice(self.protocols)
+        self.pair.attempt("bind", pid, protocol, self.a_port(), address, **options)
 
     def close(self) -> None:
         sockets = self.pair.model.sockets

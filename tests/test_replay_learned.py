@@ -1,8 +1,11 @@
 """The command on captures without tables, and the progress bar on a terminal."""
 
+import fcntl
 import os
 import shutil
+import struct
 import subprocess
+import termios
 
 from replayer import COMMAND, PCAPS, report_of, rows_of, run, without_speed
 
@@ -79,6 +82,7 @@ def test_the_limit_holds_for_learning_too(tmp_path):
 def test_a_terminal_sees_progress_on_long_work(tmp_path):
     """A stream that takes its time is long work; standard error is a terminal here."""
     main, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     data = CAPTURE.read_bytes()
     with subprocess.Popen(
         [*COMMAND, "--quiet", "--tables", str(TABLES), "--deliveries", str(tmp_path / "rows.csv"), "-"],

@@ -317,14 +317,16 @@ class _Bar:
                 total=self._total,
                 unit="B",
                 unit_scale=True,
+                smoothing=0,
                 file=sys.stderr,
                 leave=False,
                 dynamic_ncols=True,
                 mininterval=0,
+                miniters=1,
             )
             self._bar.start_t -= now - self._started
-        rate = packets / (now - self._started) / 1e6
-        self._bar.set_postfix_str(f"{packets:,} packets, {rate:.1f} M/s", refresh=False)
+        rate = self._bar.format_sizeof(packets / (now - self._started))
+        self._bar.set_postfix_str(f"{packets:,} packets, {rate}/s", refresh=False)
         self._bar.update(self._before + capture.source_position - self._bar.n)
 
 

@@ -1,6 +1,6 @@
 from typing import Protocol
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
 
 class _File(Protocol):
     @property
@@ -9,6 +9,7 @@ class _File(Protocol):
 
 HEADER: str
 
+@disjoint_base
 class DeliveryWriter:
     def __init__(self, file: _File) -> None: ...
     def flush(self) -> None: ...

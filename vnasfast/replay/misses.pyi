@@ -1,8 +1,10 @@
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 MISS_ROW: np.dtype[np.void]
 
+@disjoint_base
 class MissTable:
     def __init__(self, seed: int | None = None) -> None: ...
     def __len__(self) -> int: ...

@@ -65,11 +65,13 @@ cdef class MissTable:
         Of the hash; default random.
     """
 
-    def __cinit__(self, seed=None):
+    def __cinit__(self):
         self.c.rows = <MissRow*>calloc(MISS_ROWS, sizeof(MissRow))
         self.c.slots = <int32_t*>calloc(MISS_SLOTS, sizeof(int32_t))
         if self.c.rows == NULL or self.c.slots == NULL:
             raise MemoryError
+
+    def __init__(self, seed=None):
         self.c.seed = hash_seed(secrets.randbits(64) if seed is None else seed)
 
     def __dealloc__(self):

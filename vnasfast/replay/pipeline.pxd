@@ -9,8 +9,8 @@ from vnasfast.replay.misses cimport MissTable
 from vnasfast.typedefs cimport FlowKey
 
 cdef enum:
-    # Frames parsed, dispatched and counted at a time: keys of 24 KiB. Measured on 10M frames of 60 bytes to 10k sockets,
-    # ns a frame: see the figures beside BLOCK_FRAMES in pipeline.pyx.
+    # Frames parsed, dispatched and counted at a time: their keys, 24 KiB, stay in the first-level cache. Measured on 10M
+    # frames of 60 bytes to 10k sockets, 256 to 2,048 differ by less than the noise (35 to 39 ns of a busy core a frame).
     PIECE = 512
 
 # What one capture held so far.

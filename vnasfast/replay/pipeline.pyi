@@ -1,8 +1,11 @@
+from typing_extensions import disjoint_base
+
 from vnasfast.capture import Capture
 from vnasfast.dispatch.dispatcher import Dispatcher
 from vnasfast.replay.deliveries import DeliveryWriter
 from vnasfast.replay.misses import MissTable
 
+@disjoint_base
 class Pipeline:
     @property
     def dispatcher(self) -> Dispatcher: ...

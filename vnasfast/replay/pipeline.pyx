@@ -105,15 +105,19 @@ cdef class Pipeline:
     One thread at a time. An exception, also KeyboardInterrupt, leaves all counts true of the frames seen so far.
     """
 
-    def __cinit__(self, Dispatcher dispatcher not None, MissTable misses not None, DeliveryWriter deliveries=None):
-        self.dispatcher = dispatcher
-        self.misses = misses
-        self.deliveries = deliveries
+    def __cinit__(self):
         self.keys = <FlowKey*>malloc(PIECE * sizeof(FlowKey))
         self.results = <int32_t*>malloc(PIECE * sizeof(int32_t))
         self.times_ns = <int64_t*>malloc(PIECE * sizeof(int64_t))
         if self.keys == NULL or self.results == NULL or self.times_ns == NULL:
             raise MemoryError
+
+    def __init__(self, Dispatcher dispatcher not None, MissTable misses not None, DeliveryWriter deliveries=None):
+        if self.dispatcher is not None:
+            raise RuntimeError("a Pipeline is made once")
+        self.dispatcher = dispatcher
+        self.misses = misses
+        self.deliveries = deliveries
         if deliveries is not None:
             self.vnases = <int32_t*>malloc(PIECE * sizeof(int32_t))
             if self.vnases == NULL:
