@@ -1,7 +1,9 @@
 """What fuzzing and the sanitizers found (see tests/fuzz), each as a small input."""
 
+import pytest
 from captures_builder import Frame, block, enhanced, interface, option, read_all, section
 
+from vnasfast import ServerMachine, TableFileError
 from vnasfast.capture import open_capture
 
 
@@ -23,3 +25,12 @@ def test_the_list_of_interfaces_keeps_its_rows_while_it_grows():
             "64000.000007",
             "129000.000007",
         ]
+
+
+@pytest.mark.parametrize("text", ["a\u2028b\x85c\x1ed", "a\x0bb\x0cc", "a"])
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_the_last_line_of_a_table_file_is_counted_as_toml_counts(text, end):
+    """Line separators of Unicode counted as ends of lines, so the message named a line behind the file's last."""
+    with pytest.raises(TableFileError, match="where the file ends") as caught:
+        ServerMachine.from_toml(f"embodiment = 1\n[[vnas]]\nname = '{text}{end}")
+    assert caught.value.line == 3
