@@ -7,6 +7,7 @@ tests need, gcc and its libasan and libubsan; no clang.
 """
 
 import argparse
+import signal
 import subprocess
 import sys
 import tempfile
@@ -45,6 +46,8 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="keep the build here; a build is used again")
     parser.add_argument("--captures", type=Path, help="also every file of this folder")
     given, chosen = parser.parse_known_args()
+    # A shell starts what runs in the background without SIGINT, and tests that send one would wait for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = given.folder.resolve() if given.folder else Path(tempfile.mkdtemp(prefix="vnasfast-sanitized-"))
     folder.mkdir(parents=True, exist_ok=True)
     instrumented.build(folder, "gcc", instrumented.SANITIZE)
