@@ -22,7 +22,7 @@ import instrumented
 
 # Coverage counters and traced comparisons for libFuzzer, whose engine atheris brings.
 FLAGS = [*instrumented.SANITIZE, "-fsanitize=fuzzer-no-link"]
-# The traced comparisons of atheris grow by 5 KB an input of the parser's target; without it, the same inputs grow by none.
+# Much memory: under atheris the parser's target grows by some KB an input, where the same inputs without it leave none.
 LIMITS = ["-timeout=30", "-rss_limit_mb=6000", "-max_len=4096", "-use_value_profile=0", "-print_final_stats=1"]
 
 
