@@ -33,12 +33,12 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Shape:
-    """What a machine looks like; the addresses of a VNAS take turns among families and VLANs, ports among protocols."""
+    """What a machine looks like; families, protocols and VLANs are given out in turns."""
 
     sockets: int
-    families: tuple[int, ...] = (4,)
-    protocols: tuple[int, ...] = (TCP,)
-    vlans: tuple[int, ...] = (0,)
+    families: tuple[int, ...] = (4,)  # among the two addresses of a VNAS
+    protocols: tuple[int, ...] = (TCP,)  # among the ports
+    vlans: tuple[int, ...] = (0,)  # among the VNASs
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def workload(shape: Shape) -> Workload:
     ipv4 = np.array(shape.families)[turn % len(shape.families)] == 4
     addresses[ipv4] = _ipv4_addresses(rng, int(ipv4.sum()))
     addresses[~ipv4] = _ipv6_addresses(rng, int((~ipv4).sum()))
-    vlans = np.array(shape.vlans, np.uint16)[turn % len(shape.vlans)]
+    vlans = np.array(shape.vlans, np.uint16)[np.tile(np.arange(n_addresses) // ADDRESSES, 2) % len(shape.vlans)]
     services = np.zeros((2 * SERVICES, 2), np.uint16)
     services[:, 0] = np.array(shape.protocols)[np.arange(2 * SERVICES) % len(shape.protocols)]
     services[:, 1] = rng.permutation(65535)[: 2 * SERVICES] + 1

@@ -1,7 +1,6 @@
 """ServerMachine: the tables together, and what processes ask of them."""
 
 import os
-import secrets
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Self
 
@@ -57,7 +56,7 @@ class ServerMachine(Dispatcher):
     names: dict[int, str]
 
     def __init__(self, *, seed: int | None = None) -> None:
-        seed = secrets.randbits(64) if seed is None else checked(seed, "seed", 0, 2**64 - 1)
+        seed = int.from_bytes(os.urandom(8), "little") if seed is None else checked(seed, "seed", 0, 2**64 - 1)
         super().__init__(Tables(seed), FragmentTable())
         self.names = {}
 

@@ -19,11 +19,12 @@ cdef class Dispatcher:
                                 object wire_length, bint count, int32_t* vnas) except? -100
     cdef Delivery delivery(self, int32_t result, int32_t vnas)
 
-# For Cython code that has frames in memory already, such as the replayer. Both take the locks themselves and need no GIL.
-cdef void dispatch_key_block(Dispatcher dispatcher, const FlowKey* keys, size_t n, int32_t* results,
-                             int32_t* vnases) noexcept nogil
-cdef void account_block(Dispatcher dispatcher, const int32_t* results, size_t n, const uint32_t* wire_lengths,
-                        const int64_t* times_ns) noexcept nogil
+# For Cython code that has frames in memory already, such as the replayer: first parse_block, then dispatch_block. Both take
+# the locks themselves and need no GIL. A block is best no longer than BLOCK, as changes of the tables wait for its end.
 cdef void parse_block(Dispatcher dispatcher, uint32_t link_type, const uint8_t* base, uint64_t n_bytes, size_t n,
                       const uint64_t* offsets, const uint32_t* lengths, const uint32_t* wire_lengths,
                       const int64_t* times_ns, FlowKey* keys) noexcept nogil
+# `vnases` (NULL: not wanted) receives the destinations' VNAS IDs, -1 where there is none. With `count`, wire_lengths and
+# times_ns (NULL: not known) go to the counters. Returns the number of keys that reached no socket.
+cdef size_t dispatch_block(Dispatcher dispatcher, const FlowKey* keys, size_t n, int32_t* results, int32_t* vnases,
+                           bint count, const uint32_t* wire_lengths, const int64_t* times_ns) noexcept nogil

@@ -72,50 +72,59 @@ cdef inline void prefetch_verdict(const PortRow* port, uint64_t hi, uint64_t lo,
     prefetch(&by_vnas.slots[vnas_tag(vnas) >> by_vnas.shift])
 
 
-cdef void dispatch_key_block(Dispatcher dispatcher, const FlowKey* keys, size_t n, int32_t* results,
-                             int32_t* vnases) noexcept nogil:
-    cdef const MachineTables* tables = &dispatcher.tables.c
+cdef void dispatch_keys(const MachineTables* tables, const FlowKey* keys, size_t n, int32_t* results,
+                        int32_t* vnases) noexcept nogil:
     cdef size_t i = 0, end
     cdef int32_t vnas
-    cdef bint large
-    pthread_rwlock_rdlock(&dispatcher.tables.changing)
-    large = tables.addresses.pool.n_rows + tables.sockets.pool.n_rows > LARGE
+    cdef bint large = tables.addresses.pool.n_rows + tables.sockets.pool.n_rows > LARGE
     while i < n:
         end = min(n, i + AHEAD)
         if large:
             warm(tables, &keys[i], end - i)
         while i < end:
+            # Keys come in order, yet asking for them early pays: 10.8 → 8.9 ns at 10k sockets, 22 → 16 at 100k. Behind the last
+            # key it asks for what nobody reads, which a prefetch may.
+            prefetch(&keys[i + AHEAD])
             results[i] = dispatch_key(tables, &keys[i], &vnas)
             if vnases != NULL:
                 vnases[i] = tables.vnases.rows[vnas].id if vnas >= 0 else -1
             i += 1
-    pthread_rwlock_unlock(&dispatcher.tables.changing)
 
 
-cdef void account_block(Dispatcher dispatcher, const int32_t* results, size_t n, const uint32_t* wire_lengths,
-                        const int64_t* times_ns) noexcept nogil:
-    cdef MachineTables* tables = &dispatcher.tables.c
+cdef void account_results(MachineTables* tables, const int32_t* results, size_t n, const uint32_t* wire_lengths,
+                          const int64_t* times_ns) noexcept nogil:
     cdef Usage delivered
     cdef size_t i
     cdef uint64_t n_bytes
     cdef int64_t time_ns
     delivered.packets = delivered.bytes = 0
     delivered.first_ns = delivered.last_ns = 0
-    pthread_rwlock_rdlock(&dispatcher.tables.changing)
-    pthread_mutex_lock(&dispatcher.tables.counting)
     for i in range(n):
         n_bytes = wire_lengths[i] if wire_lengths != NULL else 0
         time_ns = times_ns[i] if times_ns != NULL else 0
         if results[i] >= 0:
-            # A socket may have been closed since it was dispatched to; then its packets are counted as delivered only.
-            if tables.sockets.rows[results[i]].order != 0:
-                usage_count(&tables.sockets.usage[results[i]], n_bytes, time_ns)
+            usage_count(&tables.sockets.usage[results[i]], n_bytes, time_ns)
             usage_count(&delivered, n_bytes, time_ns)
         else:
             usage_count(&tables.outcomes[-results[i]], n_bytes, time_ns)
     usage_add(&tables.outcomes[DELIVERED], &delivered)
-    pthread_mutex_unlock(&dispatcher.tables.counting)
+
+
+cdef size_t dispatch_block(Dispatcher dispatcher, const FlowKey* keys, size_t n, int32_t* results, int32_t* vnases,
+                           bint count, const uint32_t* wire_lengths, const int64_t* times_ns) noexcept nogil:
+    cdef MachineTables* tables = &dispatcher.tables.c
+    cdef size_t i, n_missed = 0
+    # Held over both: a socket must not close between its packet and the packet's count.
+    pthread_rwlock_rdlock(&dispatcher.tables.changing)
+    dispatch_keys(tables, keys, n, results, vnases)
+    if count:
+        pthread_mutex_lock(&dispatcher.tables.counting)
+        account_results(tables, results, n, wire_lengths, times_ns)
+        pthread_mutex_unlock(&dispatcher.tables.counting)
     pthread_rwlock_unlock(&dispatcher.tables.changing)
+    for i in range(n):
+        n_missed += results[i] < 0
+    return n_missed
 
 
 cdef void parse_block(Dispatcher dispatcher, uint32_t link_type, const uint8_t* base, uint64_t n_bytes, size_t n,
@@ -282,11 +291,9 @@ cdef class Dispatcher:
         with nogil:
             while start < n:
                 size = min(<Py_ssize_t>BLOCK, n - start)
-                dispatch_key_block(self, &key_view[start], size, &result_view[start], NULL)
-                if count:
-                    account_block(self, &result_view[start], size,
-                                  length_column + start if length_column != NULL else NULL,
-                                  time_column + start if time_column != NULL else NULL)
+                dispatch_block(self, &key_view[start], size, &result_view[start], NULL, count,
+                               length_column + start if length_column != NULL else NULL,
+                               time_column + start if time_column != NULL else NULL)
                 start += size
         return results
 
@@ -357,10 +364,8 @@ cdef class Dispatcher:
                     parse_block(self, link_type, <const uint8_t*>view.buf, view.len, size, &offset_view[start],
                                 &length_view[start], wire_column + start,
                                 time_column + start if time_column != NULL else NULL, keys)
-                    dispatch_key_block(self, keys, size, &result_view[start], NULL)
-                    if count:
-                        account_block(self, &result_view[start], size, wire_column + start,
-                                      time_column + start if time_column != NULL else NULL)
+                    dispatch_block(self, keys, size, &result_view[start], NULL, count, wire_column + start,
+                                   time_column + start if time_column != NULL else NULL)
                     start += size
         finally:
             PyBuffer_Release(&view)

@@ -1,6 +1,6 @@
 """What a capture shows of who serves: one pass over its frames, counted in tables of bounded size."""
 
-import secrets
+import os
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
@@ -134,7 +134,7 @@ cdef class Evidence:
         for number in (max_flows, max_acceptors, max_claims):
             if not 1 <= number <= 1 << 20:
                 raise ValueError(f"{number} is not between 1 and {1 << 20}")
-        self.tables.seed = hash_seed(secrets.randbits(64))
+        self.tables.seed = hash_seed(int.from_bytes(os.urandom(8), "little"))
         self.tables.flows.roll.limit = max_flows
         self.tables.talkers.roll.limit = max_flows
         self.tables.acceptors.roll.limit = max_acceptors

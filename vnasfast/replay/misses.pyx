@@ -1,6 +1,6 @@
 """What was not delivered, by outcome, VLAN, protocol, destination address and port."""
 
-import secrets
+import os
 
 import numpy as np
 
@@ -72,7 +72,7 @@ cdef class MissTable:
             raise MemoryError
 
     def __init__(self, seed=None):
-        self.c.seed = hash_seed(secrets.randbits(64) if seed is None else seed)
+        self.c.seed = hash_seed(int.from_bytes(os.urandom(8), "little") if seed is None else seed)
 
     def __dealloc__(self):
         free(self.c.rows)

@@ -1,12 +1,13 @@
 """The three stages joined: capture → parse → dispatch, a block of frames at a time, no Python object a frame."""
 
-from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, UINT64_MAX, int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from vnasfast.capture.reader cimport Capture, InterfaceRow
 from vnasfast.capture.times cimport time_ns
-from vnasfast.dispatch.dispatcher cimport Dispatcher, account_block, dispatch_key_block, parse_block
+from vnasfast.capture.times cimport times_ns as fill_times
+from vnasfast.dispatch.dispatcher cimport Dispatcher, dispatch_block, parse_block
 from vnasfast.replay.deliveries cimport DeliveryWriter
 from vnasfast.replay.misses cimport Misses, MissTable, misses_count
 from vnasfast.replay.pipeline cimport PIECE, CaptureTotals
@@ -28,32 +29,29 @@ cdef void block_totals(
     cdef const uint16_t* interfaces = block.interfaces + start
     cdef size_t i
     cdef uint64_t n_bytes = 0, captured_bytes = 0
-    cdef int64_t time
-    cdef int64_t first = totals.first_ns
-    cdef int64_t last = totals.last_ns
+    cdef int64_t first = INT64_MAX
+    cdef int64_t last = INT64_MIN
     if n_rows == 1:
         row_packets[0] += n
-        for i in range(n):
-            times_ns[i] = time_ns(&rows[0].time, block.ticks[start + i])
+        fill_times(&rows[0].time, block.ticks + start, n, times_ns)
     else:
         for i in range(n):
             row_packets[interfaces[i]] += 1
             times_ns[i] = time_ns(&rows[interfaces[i]].time, block.ticks[start + i])
+    # One simple loop a column: the compiler makes vectors of them.
     for i in range(n):
         n_bytes += block.wire_lengths[start + i]
+    for i in range(n):
         captured_bytes += block.lengths[start + i]
     for i in range(n):
-        time = times_ns[i]
-        if time != 0:
-            if time < first or first == 0:
-                first = time
-            if time > last or last == 0:
-                last = time
+        first = min(first, times_ns[i] if times_ns[i] != 0 else INT64_MAX)
+        last = max(last, times_ns[i] if times_ns[i] != 0 else INT64_MIN)
+    if first <= last:       # else no frame has a time
+        totals.first_ns = first if totals.first_ns == 0 else min(first, totals.first_ns)
+        totals.last_ns = last if totals.last_ns == 0 else max(last, totals.last_ns)
     totals.packets += n
     totals.bytes += n_bytes
     totals.captured_bytes += captured_bytes
-    totals.first_ns = first
-    totals.last_ns = last
 
 
 cdef void parse_frames_of(
@@ -195,9 +193,9 @@ cdef class Pipeline:
             read = now_ns()
             parse_frames_of(self.dispatcher, block, rows, self.capture.n_rows, start, n, self.times_ns, self.keys)
             parsed = now_ns()
-            dispatch_key_block(self.dispatcher, self.keys, n, self.results, self.vnases)
-            account_block(self.dispatcher, self.results, n, block.wire_lengths + start, self.times_ns)
-            count_misses(self.dispatcher, &self.misses.c, block, rows, start, n, self.keys, self.results)
+            if dispatch_block(self.dispatcher, self.keys, n, self.results, self.vnases, True, block.wire_lengths + start,
+                              self.times_ns):
+                count_misses(self.dispatcher, &self.misses.c, block, rows, start, n, self.keys, self.results)
             dispatched = now_ns()
         self.times.reading += read - begun
         self.times.parsing += parsed - read

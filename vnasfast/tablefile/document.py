@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-import tomllib
+import tomli
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -43,7 +43,7 @@ class TableFile:
         self.text = text
         self.name = name
         try:
-            self.tables = tomllib.loads(text)
+            self.tables = tomli.loads(text)
         except RecursionError:
             raise TableFileError(name, None, "", "it is nested too deeply for a table file") from None
         except ValueError as error:

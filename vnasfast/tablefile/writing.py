@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
@@ -58,7 +57,7 @@ def save(machine: "ServerMachine", path: str | os.PathLike[str], embodiment: int
         with open(target, "wb") as file:
             file.write(content)
         return
-    temporary = os.path.join(os.path.dirname(target), f".vnasfast-{secrets.token_hex(8)}")
+    temporary = os.path.join(os.path.dirname(target), f".vnasfast-{os.urandom(8).hex()}")
     try:
         with open(temporary, "xb") as file:
             file.write(content)
