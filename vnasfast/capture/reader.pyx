@@ -297,10 +297,13 @@ cdef class Capture:
         return True
 
     cdef int _add_interface(self, object interface) except -1:
-        cdef InterfaceRow* rows = <InterfaceRow*>realloc(self.rows, (self.n_rows + 1) * sizeof(InterfaceRow))
-        if rows == NULL:
-            raise MemoryError
-        self.rows = rows
+        cdef InterfaceRow* rows = self.rows
+        if self.n_rows & (self.n_rows - 1) == 0:
+            # Room for twice as many at 0, 1, 2, 4 …: row by row, each would cost a copy of all before it.
+            rows = <InterfaceRow*>realloc(rows, (2 * self.n_rows or 1) * sizeof(InterfaceRow))
+            if rows == NULL:
+                raise MemoryError
+            self.rows = rows
         rows += self.n_rows
         memset(rows, 0, sizeof(InterfaceRow))
         per_second = interface.ticks_per_second

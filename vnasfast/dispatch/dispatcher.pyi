@@ -10,8 +10,10 @@ from vnasfast.tables.tables import Tables
 
 @disjoint_base
 class Dispatcher:
-    tables: Tables
-    fragments: FragmentTable
+    @property
+    def tables(self) -> Tables: ...
+    @property
+    def fragments(self) -> FragmentTable: ...
     def __init__(self, tables: Tables, fragments: FragmentTable) -> None: ...
     def dispatch(
         self,

@@ -111,7 +111,9 @@ def _syntax_error(text: str, name: str, message: str) -> TableFileError:
         return TableFileError(name, None, "", f"no TOML: {message}")
     problem = f"no TOML: {message[: place.start()]}"
     if place[1] is None:
-        return TableFileError(name, len(text.splitlines()) or 1, "", f"{problem}, where the file ends")
+        # Not splitlines(): TOML's lines end at no other character that Unicode calls a line's end.
+        last = text.removesuffix("\n").count("\n") + 1
+        return TableFileError(name, last, "", f"{problem}, where the file ends")
     return TableFileError(name, int(place[1]), "", f"{problem}, at column {place[2]}")
 
 
