@@ -44,8 +44,7 @@ def open_capture(
         The most frames that one :meth:`Capture.read` gives.
     mapped : bool, optional
         Whether to map a file that isn't compressed into memory, which must then not be cut shorter while it is
-        read, or to read it piece by piece. Default: small files are mapped; for large ones what is faster here
-        and now is measured.
+        read, or to read it piece by piece. Default: files of less than 64 MiB are mapped.
 
     Returns
     -------

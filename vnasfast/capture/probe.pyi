@@ -1,3 +1,0 @@
-from typing_extensions import Buffer
-
-def reading_is_faster(descriptor: int, mapped: Buffer) -> bool: ...
