@@ -61,6 +61,8 @@ def transport_number(protocol: object) -> int:
 
 def checked(value: object, what: str, low: int, high: int) -> int:
     """Return an integer within bounds."""
+    if type(value) is int and low <= value <= high:     # most are
+        return value
     index = getattr(value, "__index__", None)
     if index is None or isinstance(value, bool) or not low <= index() <= high:
         raise InvalidValue(f"{value!r} is no {what}: it must be an integer from {low} to {high}")

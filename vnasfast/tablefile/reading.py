@@ -146,6 +146,7 @@ def _fill_sockets(
 ) -> None:
     vnas_of_table = {table["name"]: table["vnas"] for table in any_tables}
     rows: list[Row] = []
+    bind = machine.tables.bind
     for number, row in enumerate(file.rows("sockets")):
         pid = row["pid"]
         if pid not in vnas_of:
@@ -156,15 +157,13 @@ def _fill_sockets(
         if row["v6only"] and row["address"].startswith(ANY_IPV4[:12]):
             problem = "an IPv4 address can't receive IPv6 only: leave it out"
             file.fail("sockets", number, "v6only", problem=problem)
-        address = _address_text(row["address"])
-        options = {option: row[option] for option in ("v6only", "sharing", "freebind")}
         rows.append(row)
-        try:
-            machine.bind(pid, row["protocol"], row["port"], address, **options)
+        try:    # all values are checked, so the tables themselves take them: half the time of machine.bind
+            bind(pid, row["protocol"], row["port"], row["address"], row["v6only"], row["sharing"], row["freebind"])
         except AddressInUse:
             file.fail("sockets", number, problem=_in_use(rows))
         except AddressNotAvailable:
-            problem = f"{address} does not belong to VNAS {row['vnas']} of process {pid}"
+            problem = f"{_address_text(row['address'])} does not belong to VNAS {row['vnas']} of process {pid}"
             problem += ": register it there, or give freebind = true"
             file.fail("sockets", number, "address", problem=problem)
 
