@@ -170,3 +170,25 @@ def test_batches_and_changes_in_several_threads(machine):
     assert strange == []
     assert sum(usage.packets for usage in machine.outcomes.values()) == sum(n_batches) * len(keys)
     machine.check()
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("wire_length", -1),
+        ("wire_length", 2**32),
+        ("wire_length", 59),
+        ("link_type", -1),
+        ("link_type", 2**32),
+        ("link_type", "ethernet"),
+        ("source_pid", 2**31),
+        ("source_pid", -1),
+        ("time_ns", 2**63),
+        ("time_ns", 0.5),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(machine, ethernet_frame, name, wrong):
+    for method in (machine.dispatch, machine.dispatch_id, machine.explain):
+        with pytest.raises(InvalidValue, match=f"{name} is .*: it must be an integer from"):
+            method(ethernet_frame("10.0.0.1"), **{name: wrong})
+    assert machine.outcomes[Outcome.DELIVERED].packets == 0

@@ -447,3 +447,7 @@ def test_ctrl_c_ends_learning_at_the_next_block():
     with pytest.raises(KeyboardInterrupt):
         learn([capture([accepted(A, 80)] * 10000)], progress=interrupt)
     assert len(told) == 1
+    learned = learn([capture([accepted(A, 80)] * 10000)], progress=interrupt, interruptible=True)
+    assert learned.interrupted
+    assert 0 < learned.frames < 10000
+    assert [row.port for row in learned.machine.sockets] == [80]

@@ -295,6 +295,26 @@ def test_ctrl_c_leaves_a_correct_partial_report(tmp_path, as_json):
     assert report["first_ns"] == expected["first_ns"]
 
 
+def test_ctrl_c_while_a_stream_is_learned_from_reports_what_came():
+    """As Ctrl-C ends `tcpdump -w - | python -m vnasfast.replay -`."""
+    pipe = subprocess.PIPE
+    running = subprocess.Popen([*COMMAND, "--json", "-"], stdin=pipe, stdout=pipe, stderr=pipe)
+    running.stdin.write(CAPTURE.read_bytes())
+    running.stdin.flush()
+    time.sleep(2)  # for the start and the copying; what comes is checked, not when
+    running.send_signal(signal.SIGINT)
+    out = running.stdout.read().decode()
+    error = running.stderr.read().decode()
+    assert running.wait() == 130, error
+    for stream in (running.stdin, running.stdout, running.stderr):
+        stream.close()
+    report = json.loads(out)
+    assert report["interrupted"]
+    assert report["packets"] == 476
+    assert report["tables"]["origin"] == "learned"
+    assert report["delivered_packets"] == report_of(CAPTURE)["delivered_packets"]
+
+
 def test_a_stream_that_ends_early_is_damage_not_a_crash():
     reading, writing = os.pipe()
     os.write(writing, CAPTURE.read_bytes()[:1000])

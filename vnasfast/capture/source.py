@@ -17,9 +17,9 @@ from vnasfast.errors import CaptureError, InvalidValue, MissingExtra
 
 _HEAD_BYTES = 8
 
-# From this size on a file is read into a buffer, which stays in the cache, instead of mapped. What mapping costs depends on how
-# the kernel holds the file's pages: walking the same 10M records of 76 bytes took 3 ns each mapped in one hour and 13 to 17 in
-# another, against 5 and 7 read. The slower of reading's two figures is the better bet.
+# From this size on a file is read into a buffer, which stays in the cache, instead of mapped. What mapping costs
+# depends on how the kernel holds the file's pages: walking the same 10M records of 76 bytes took 3 ns each mapped in
+# one hour and 13 to 17 in another, against 5 and 7 read. The slower of reading's two figures is the better bet.
 _READ_FROM_BYTES = 1 << 26
 
 #: Magic number to the name of a compression that is read.

@@ -15,10 +15,13 @@ cdef class Dispatcher:
     cdef readonly FragmentTable fragments
 
     cdef int32_t dispatch_one(self, FlowKey* key, uint64_t n_bytes, int64_t time_ns, bint count, int32_t* vnas) noexcept
-    cdef int32_t dispatch_frame(self, object frame, object link_type, int32_t source_pid, int64_t time_ns,
+    cdef int32_t dispatch_frame(self, object frame, object link_type, object source_pid, object time_ns,
                                 object wire_length, bint count, int32_t* vnas) except? -100
     cdef Delivery delivery(self, int32_t result, int32_t vnas)
 
+# A frame as people have it, and what they say of it; checked.
+cdef uint32_t read_frame(object frame, object link_type, object source_pid, object wire_length, object time_ns,
+                         FlowKey* key, int64_t* time) except? 0
 # For Cython code that has frames in memory already, such as the replayer: first parse_block, then dispatch_block. Both take
 # the locks themselves and need no GIL. A block is best no longer than BLOCK, as changes of the tables wait for its end.
 cdef void parse_block(Dispatcher dispatcher, uint32_t link_type, const uint8_t* base, uint64_t n_bytes, size_t n,

@@ -1,7 +1,8 @@
 """From packets to sockets or outcomes: one packet, many keys, many frames."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from cpython.number cimport PyNumber_Index
+from libc.stdint cimport INT32_MAX, INT64_MAX, INT64_MIN, UINT32_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from vnasfast.dispatch.accounting cimport account
 from vnasfast.dispatch.delivery cimport Delivery
@@ -149,6 +150,39 @@ cdef size_t first_outside(size_t n, const uint64_t* offsets, const uint32_t* len
     return n
 
 
+cdef int64_t number(object value, str name, int64_t low, int64_t high) except? -1:
+    cdef int64_t found
+    try:
+        found = PyNumber_Index(value)       # no float
+    except (OverflowError, TypeError):
+        raise InvalidValue(f"{name} is {value!r}: it must be an integer from {low} to {high}") from None
+    if not low <= found <= high:
+        raise InvalidValue(f"{name} is {value!r}: it must be an integer from {low} to {high}")
+    return found
+
+
+cdef uint32_t read_frame(object frame, object link_type, object source_pid, object wire_length, object time_ns,
+                         FlowKey* key, int64_t* time) except? 0:
+    """Parse a frame in any form that people have; returns its bytes on the wire."""
+    cdef Py_buffer view
+    cdef uint32_t length
+    if not PyObject_CheckBuffer(frame):
+        frame, link_type = packet_bytes(frame, link_type)
+    PyObject_GetBuffer(frame, &view, PyBUF_SIMPLE)
+    try:
+        if view.len > UINT32_MAX:
+            raise InvalidValue(f"the frame has {view.len} bytes: no link has frames of 4 GiB")
+        length = <uint32_t>view.len if wire_length is None else <uint32_t>number(wire_length, "wire_length", view.len,
+                                                                                 UINT32_MAX)
+        parse_frame(1 if link_type is None else <uint32_t>number(link_type, "link_type", 0, UINT32_MAX),
+                    <const uint8_t*>view.buf, <uint32_t>view.len, length, key)
+    finally:
+        PyBuffer_Release(&view)
+    key.source_pid = <int32_t>number(source_pid, "source_pid", 0, INT32_MAX)
+    time[0] = number(time_ns, "time_ns", INT64_MIN, INT64_MAX)
+    return length
+
+
 cdef class Dispatcher:
     """Tables, and what is dispatched by them.
 
@@ -177,27 +211,14 @@ cdef class Dispatcher:
             pthread_mutex_unlock(&self.tables.counting)
         return result
 
-    cdef int32_t dispatch_frame(self, object frame, object link_type, int32_t source_pid, int64_t time_ns,
+    cdef int32_t dispatch_frame(self, object frame, object link_type, object source_pid, object time_ns,
                                 object wire_length, bint count, int32_t* vnas) except? -100:
-        cdef Py_buffer view
         cdef FlowKey key
-        cdef uint32_t length
-        if not PyObject_CheckBuffer(frame):
-            frame, link_type = packet_bytes(frame, link_type)
-        PyObject_GetBuffer(frame, &view, PyBUF_SIMPLE)
-        try:
-            length = view.len
-            if wire_length is not None:
-                length = wire_length
-            parse_frame(1 if link_type is None else <uint32_t>link_type, <const uint8_t*>view.buf, <uint32_t>view.len,
-                        length, &key)
-        finally:
-            PyBuffer_Release(&view)
-        key.source_pid = source_pid
-        return self.dispatch_one(&key, length, time_ns, count, vnas)
+        cdef int64_t time = 0
+        cdef uint32_t length = read_frame(frame, link_type, source_pid, wire_length, time_ns, &key, &time)
+        return self.dispatch_one(&key, length, time, count, vnas)
 
-    def dispatch(self, frame, link_type=None, *, int32_t source_pid=0, int64_t time_ns=0, wire_length=None,
-                 bint count=True):
+    def dispatch(self, frame, link_type=None, *, source_pid=0, time_ns=0, wire_length=None, bint count=True):
         """Dispatch one frame.
 
         Parameters
@@ -223,8 +244,7 @@ cdef class Dispatcher:
         cdef int32_t result = self.dispatch_frame(frame, link_type, source_pid, time_ns, wire_length, count, &vnas)
         return self.delivery(result, vnas)
 
-    def dispatch_id(self, frame, link_type=None, *, int32_t source_pid=0, int64_t time_ns=0, wire_length=None,
-                    bint count=True):
+    def dispatch_id(self, frame, link_type=None, *, source_pid=0, time_ns=0, wire_length=None, bint count=True):
         """Dispatch one frame to an integer: its socket ID, or a negative Outcome. Parameters as for `dispatch`."""
         cdef int32_t vnas
         return self.dispatch_frame(frame, link_type, source_pid, time_ns, wire_length, count, &vnas)

@@ -4,12 +4,10 @@ This walks the tables in order of registration, as the source's flow chart does,
 keep ready for `dispatch`; that the two agree on every packet is one of the tests.
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-from vnasfast.dispatch.dispatcher cimport Dispatcher
+from vnasfast.dispatch.dispatcher cimport Dispatcher, read_frame
 from vnasfast.parse.fragments cimport fragments_follow
-from vnasfast.parse.frame cimport parse_frame
 from vnasfast.tables.family cimport IPV4, family_of, is_any, is_loopback
 from vnasfast.tables.hashing cimport hash_flow, load64
 from vnasfast.tables.processes cimport process_find
@@ -18,7 +16,6 @@ from vnasfast.tables.tables cimport MachineTables
 from vnasfast.typedefs cimport FIRST_FRAGMENT, FOLLOWS_FIRST, LATER_FRAGMENT, MALFORMED, FlowKey
 
 from vnasfast.dispatch.explanation import Explanation, Step
-from vnasfast.dispatch.packets import packet_bytes
 from vnasfast.outcome import Outcome
 from vnasfast.errors import InvalidValue
 from vnasfast.parse.text import address_text, protocol_name
@@ -261,24 +258,16 @@ def explain_key(Dispatcher dispatcher not None, key):
     return explain_c_key(dispatcher, &view[0])
 
 
-def explain_frame(Dispatcher dispatcher not None, frame, link_type, int32_t source_pid, wire_length, time_ns):
+def explain_frame(Dispatcher dispatcher not None, frame, link_type, source_pid, wire_length, time_ns):
     """Explain how a frame is dispatched. Changes and counts nothing; parameters as for `Dispatcher.dispatch`.
 
     Returns
     -------
     Explanation
     """
-    cdef Py_buffer view
     cdef FlowKey key
-    if not PyObject_CheckBuffer(frame):
-        frame, link_type = packet_bytes(frame, link_type)
-    PyObject_GetBuffer(frame, &view, PyBUF_SIMPLE)
-    try:
-        parse_frame(1 if link_type is None else <uint32_t>link_type, <const uint8_t*>view.buf, <uint32_t>view.len,
-                    view.len if wire_length is None else <uint32_t>wire_length, &key)
-    finally:
-        PyBuffer_Release(&view)
-    key.source_pid = source_pid
+    cdef int64_t time = 0
+    read_frame(frame, link_type, source_pid, wire_length, time_ns, &key, &time)
     if key.status == LATER_FRAGMENT:    # a first fragment would be remembered, and explaining changes nothing
-        fragments_follow(&dispatcher.fragments.c_fragments, &key, time_ns)
+        fragments_follow(&dispatcher.fragments.c_fragments, &key, time)
     return explain_c_key(dispatcher, &key)

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vnasfast.capture import Capture
 from vnasfast.errors import InvalidValue
@@ -30,6 +30,8 @@ class Chosen(NamedTuple):
     origin: str
     path: str | None
     notes: list[str]
+    interrupted_after: int | None = None
+    """The number of packets after which Ctrl-C ended the learning."""
 
 
 def table_file_beside(capture: str) -> str:
@@ -69,6 +71,7 @@ def choose_tables(
     *,
     limit: int | None = None,
     on_progress: Progress | None = None,
+    interruptible: bool = False,
 ) -> Chosen:
     """Load the tables given, or those beside the captures, or learn them.
 
@@ -82,6 +85,8 @@ def choose_tables(
         The most packets of all captures together that are learned from.
     on_progress : callable, optional
         Called while learning, after each block, with the capture and the packets so far.
+    interruptible : bool, optional
+        Whether Ctrl-C only ends the learning.
 
     Raises
     ------
@@ -98,8 +103,9 @@ def choose_tables(
     from vnasfast.replay.learn import learn  # noqa: PLC0415 (not needed with tables)
 
     # What can't be read is met again when it is replayed, and reported then.
-    learned = learn(captures, limit=limit, progress=on_progress)
-    return Chosen(learned.machine, LEARNED, None, list(learned.notes))
+    learned = learn(captures, limit=limit, progress=on_progress, interruptible=interruptible)
+    interrupted_after = learned.frames if learned.interrupted else None
+    return Chosen(learned.machine, LEARNED, None, list(learned.notes), interrupted_after)
 
 
 def must_spool(capture: str) -> bool:
@@ -110,15 +116,25 @@ def must_spool(capture: str) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
-def spool(capture: str, folder: str) -> str:
-    """Copy a stream to a file in a temporary folder, because learning reads a capture twice."""
-    import shutil  # noqa: PLC0415 (only for streams)
-    import tempfile  # noqa: PLC0415
+def spool(capture: str, folder: str) -> tuple[str, bool]:
+    """Copy a stream to a file in a temporary folder, because learning reads a capture twice.
 
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as copy:
-        if capture == "-":
-            shutil.copyfileobj(sys.stdin.buffer, copy, _PIECE_BYTES)
-        else:
-            with open(capture, "rb") as stream:
-                shutil.copyfileobj(stream, copy, _PIECE_BYTES)
-    return copy.name
+    Returns
+    -------
+    str
+        The file's path.
+    bool
+        Ctrl-C ended the copying, as it does where ``tcpdump -w -`` feeds the stream.
+    """
+    interrupted = False
+    import tempfile  # noqa: PLC0415 (only for streams)
+
+    stream: Any = sys.stdin.buffer if capture == "-" else open(capture, "rb")  # noqa: SIM115 (closed below)
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as copy, stream:
+        try:
+            # What one wait gives: a longer read would lose its bytes to Ctrl-C.
+            while piece := stream.read1(_PIECE_BYTES):
+                copy.write(piece)
+        except KeyboardInterrupt:
+            interrupted = True
+    return copy.name, interrupted

@@ -159,12 +159,15 @@ def _replay(
     learning = tables is None and find_beside(captures) is None
     with Sources(captures, learning=learning) as sources:
         with _Bar(sources.paths, "learning", wanted=show_progress and learning) as bar:
-            chosen = choose_tables(sources.paths, tables, limit=limit, on_progress=bar)
+            chosen = choose_tables(sources.paths, tables, limit=limit, on_progress=bar, interruptible=True)
+        if chosen.interrupted_after is not None:
+            limit = max(1, chosen.interrupted_after)  # the report is of what was learned from
         with (
             Replay(chosen, deliveries=deliveries, limit=limit) as running,
             _Bar(sources.paths, "replaying", wanted=show_progress) as bar,
         ):
             _feed_all(running, captures, sources.paths, bar)
+            running.interrupted |= sources.interrupted or chosen.interrupted_after is not None
     code = INTERRUPTED if running.interrupted else OK
     problems = [capture.damage.message for capture in running.captures if capture.damage is not None]
     if problems and code == OK:
@@ -189,7 +192,7 @@ def _feed_all(running: "Replay", names: Sequence[str], paths: Sequence[str], bar
     from vnasfast.capture import open_capture  # noqa: PLC0415
 
     try:
-        for name, path in zip(names, paths, strict=True):
+        for name, path in zip(names, paths, strict=False):
             if running.full:
                 break
             with open_capture(path) as capture:

@@ -85,12 +85,15 @@ class Learned:
         Captures that are damaged or can't be read. What came before the damage is learned.
     frames : int
         Frames that were read.
+    interrupted : bool
+        Ctrl-C ended it early.
     """
 
     machine: ServerMachine
     notes: list[str]
     errors: list[Exception] = field(default_factory=list)
     frames: int = 0
+    interrupted: bool = False
 
     @property
     def error(self) -> Exception | None:
@@ -123,7 +126,11 @@ class _Server:
 
 
 def learn(
-    captures: Sequence[str | os.PathLike[str] | Any], *, limit: int | None = None, progress: Progress | None = None
+    captures: Sequence[str | os.PathLike[str] | Any],
+    *,
+    limit: int | None = None,
+    progress: Progress | None = None,
+    interruptible: bool = False,
 ) -> Learned:
     """Learn tables from captures, by the rules at the head of this module.
 
@@ -135,6 +142,8 @@ def learn(
         The most frames of all captures together.
     progress : callable, optional
         Called after each block of frames with the capture and the number of frames so far.
+    interruptible : bool, optional
+        Whether Ctrl-C ends the learning and what was learned until then is returned, instead of KeyboardInterrupt.
 
     Returns
     -------
@@ -152,7 +161,10 @@ def learn(
     errors: list[Exception] = []
     interfaces: dict[int, str] = {}
     frames = 0
+    interrupted = False
     for path in captures:
+        if interrupted:
+            break
         try:
             with open_capture(path) as capture:
                 number = evidence.begin()
@@ -170,11 +182,15 @@ def learn(
                             interfaces[number << 16 | row] = interface.name
         except (CaptureError, OSError, MissingExtra) as error:
             errors.append(error)
+        except KeyboardInterrupt:
+            if not interruptible:
+                raise
+            interrupted = True
     notes: list[str] = []
     servers = _servers(evidence, notes)
     machine = _tables(servers, interfaces, notes)
     notes.extend(_doubts(evidence.counts(), servers))
-    return Learned(machine, notes, errors, frames)
+    return Learned(machine, notes, errors, frames, interrupted)
 
 
 def _servers(evidence: Evidence, notes: list[str]) -> list[_Server]:

@@ -317,17 +317,29 @@ class Sources:
         As the person gave them.
     learning : bool
         Whether captures are read twice.
+
+    Attributes
+    ----------
+    paths : list of str
+    interrupted : bool
+        Ctrl-C ended the spooling; ``paths`` ends with what was spooled until then.
     """
 
     def __init__(self, names: Sequence[str], *, learning: bool) -> None:
         self.paths = list(names)
+        self.interrupted = False
         self._folder: Any = None
         if learning and any(must_spool(name) for name in names):
             import tempfile  # noqa: PLC0415 (only for streams)
 
             self._folder = tempfile.TemporaryDirectory(prefix="vnasfast-")
             try:
-                self.paths = [spool(name, self._folder.name) if must_spool(name) else name for name in names]
+                for place, name in enumerate(names):
+                    if must_spool(name) and not self.interrupted:
+                        self.paths[place], self.interrupted = spool(name, self._folder.name)
+                    if self.interrupted:    # what comes after it was not read
+                        del self.paths[place + 1 :]
+                        break
             except BaseException:
                 self._folder.cleanup()
                 raise
