@@ -11,12 +11,13 @@ from vnasfast.parse.fragments cimport FragmentTable, fragments_follow
 from vnasfast.parse.frame cimport parse_frame
 from vnasfast.tables.family cimport family_of
 from vnasfast.tables.hashing cimport hash_address, load64
-from vnasfast.tables.index cimport HashIndex, index_tag
-from vnasfast.tables.sockets cimport NO_PROTOCOL, PortRow, port_find, protocol_number, vnas_tag
+from vnasfast.tables.index cimport index_tag
+from vnasfast.tables.sockets cimport NO_PROTOCOL, PortRow, port_find, protocol_number
 from vnasfast.tables.tables cimport (
     MachineTables, Tables, pthread_mutex_lock, pthread_mutex_unlock, pthread_rwlock_rdlock, pthread_rwlock_unlock,
 )
 from vnasfast.tables.usage cimport Usage, usage_add, usage_count
+from vnasfast.tables.verdicts cimport VerdictMap, vnas_tag
 from vnasfast.typedefs cimport DELIVERED, FIRST_FRAGMENT, LATER_FRAGMENT, FlowKey
 
 from vnasfast.dispatch.packets import packet_bytes
@@ -65,8 +66,11 @@ cdef inline void warm(const MachineTables* tables, const FlowKey* keys, size_t n
 
 
 cdef inline void prefetch_verdict(const PortRow* port, uint64_t hi, uint64_t lo, int32_t vnas) noexcept nogil:
-    cdef const HashIndex* by_vnas = &port.by_vnas[family_of(hi, lo)]
-    prefetch(&by_vnas.slots[vnas_tag(vnas) >> by_vnas.shift])
+    cdef const VerdictMap* by_vnas = &port.by_vnas[family_of(hi, lo)]
+    if by_vnas.n_dense != 0:
+        prefetch(&by_vnas.dense[vnas])
+    else:
+        prefetch(&by_vnas.sparse.slots[vnas_tag(vnas) >> by_vnas.sparse.shift])
 
 
 cdef void dispatch_keys(const MachineTables* tables, const FlowKey* keys, size_t n, int32_t* results,

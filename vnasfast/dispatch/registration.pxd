@@ -7,8 +7,9 @@
 from libc.stdint cimport int32_t, uint64_t
 
 from vnasfast.tables.family cimport family_of
-from vnasfast.tables.sockets cimport PortRow, verdict_find
+from vnasfast.tables.sockets cimport PortRow
 from vnasfast.tables.tables cimport MachineTables
+from vnasfast.tables.verdicts cimport verdict_find
 from vnasfast.typedefs cimport NO_SOCKET, FlowKey
 
 # Sharing and specific addresses are compiled apart, as they would make every packet's path longer.

@@ -9,9 +9,10 @@ from vnasfast.tables.index cimport HashIndex, RowPool, index_check, pool_n_live
 from vnasfast.tables.processes cimport process_find
 from vnasfast.tables.routes cimport RoutingTable, prefix_word, route_find
 from vnasfast.tables.sockets cimport (
-    Endpoint, PortRow, SocketTable, endpoint_find, verdict_find,
+    Endpoint, PortRow, SocketTable, endpoint_find,
 )
 from vnasfast.tables.tables cimport MachineTables, Tables
+from vnasfast.tables.verdicts cimport verdict_check, verdict_find
 from vnasfast.tables.vnases cimport vnas_find
 
 
@@ -120,8 +121,8 @@ cdef int check_port(const MachineTables* c, int32_t row) except -1:
     winners = ({}, {})
     specific = set()
     assert table.directory[port.place] == row + 1, "ports: the directory names another row"
-    index_check(&port.by_vnas[IPV4])
-    index_check(&port.by_vnas[IPV6])
+    verdict_check(&port.by_vnas[IPV4])
+    verdict_check(&port.by_vnas[IPV6])
     while socket >= 0:
         endpoint = &table.endpoints[table.rows[socket].endpoint]
         assert endpoint.port == row, "ports: a socket's endpoint names another port"

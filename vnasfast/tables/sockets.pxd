@@ -14,6 +14,7 @@ from vnasfast.tables.counts cimport CountTable
 from vnasfast.tables.hashing cimport HashSeed, hash_address
 from vnasfast.tables.index cimport HashIndex, RowPool, index_tag
 from vnasfast.tables.usage cimport Usage
+from vnasfast.tables.verdicts cimport VerdictMap
 
 cdef enum:
     N_PROTOCOLS = 5
@@ -51,7 +52,7 @@ cdef struct Endpoint:
     uint8_t v6only
 
 cdef struct PortRow:
-    HashIndex by_vnas[2]            # IPv4, IPv6: VNAS number → verdict; the tag is a bijection of the number
+    VerdictMap by_vnas[2]           # IPv4, IPv6: VNAS number → verdict
     uint32_t vnas_sum[2]            # of the VNAS numbers in by_vnas: with one entry it names it
     int32_t n_sockets
     int32_t n_specific              # endpoints with a specific address
@@ -75,19 +76,6 @@ cdef struct SocketTable:
 cdef inline int32_t port_find(const SocketTable* table, uint32_t protocol, uint32_t port) noexcept nogil:
     """Find the port row; `protocol` is a protocol number 0..4."""
     return table.directory[protocol << 16 | port] - 1
-
-cdef inline uint32_t vnas_tag(int32_t vnas) noexcept nogil:
-    # An odd multiplier makes this a bijection: equal tags are equal VNASs. It also spreads dense and strided numbers evenly.
-    return <uint32_t>vnas * <uint32_t>0x9E3779B1
-
-cdef inline int32_t verdict_find(const HashIndex* by_vnas, int32_t vnas) noexcept nogil:
-    cdef uint32_t tag = vnas_tag(vnas)
-    cdef uint32_t position = tag >> by_vnas.shift
-    while by_vnas.slots[position].row >= 0:
-        if by_vnas.slots[position].tag == tag:
-            return by_vnas.slots[position].row
-        position = (position + 1) & by_vnas.mask
-    return -1
 
 cdef inline uint32_t endpoint_tag(const HashSeed* seed, int32_t port, int32_t vnas, uint64_t hi, uint64_t lo,
                                   bint v6only) noexcept nogil:

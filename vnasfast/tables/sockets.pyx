@@ -10,6 +10,7 @@ from vnasfast.tables.hashing cimport HashSeed
 from vnasfast.tables.index cimport (
     index_add, index_free, index_init, index_remove, index_reserve, pool_free, pool_give, pool_take,
 )
+from vnasfast.tables.verdicts cimport verdict_free, verdict_init, verdict_put, verdict_reserve
 
 cdef uint64_t ANY_IPV4_LO = 0xffff0000
 
@@ -26,8 +27,8 @@ cdef int socket_init(SocketTable* table) except -1:
 cdef void socket_free(SocketTable* table) noexcept nogil:
     cdef int32_t row
     for row in range(table.port_pool.n_rows):
-        free(table.ports[row].by_vnas[IPV4].slots)
-        free(table.ports[row].by_vnas[IPV6].slots)
+        verdict_free(&table.ports[row].by_vnas[IPV4])
+        verdict_free(&table.ports[row].by_vnas[IPV6])
     for row in range(table.endpoint_pool.n_rows):
         free(table.endpoints[row].members)
     free(table.directory)
@@ -51,10 +52,10 @@ cdef int32_t port_take(SocketTable* table, uint32_t protocol, uint16_t port) exc
         return row
     row = pool_take(&table.port_pool, <void**>&table.ports, sizeof(PortRow))
     try:
-        index_init(&table.ports[row].by_vnas[IPV4])
-        index_init(&table.ports[row].by_vnas[IPV6])
+        verdict_init(&table.ports[row].by_vnas[IPV4])
+        verdict_init(&table.ports[row].by_vnas[IPV6])
     except MemoryError:
-        index_free(&table.ports[row].by_vnas[IPV4])
+        verdict_free(&table.ports[row].by_vnas[IPV4])
         pool_give(&table.port_pool, row)
         raise
     table.ports[row].first = table.ports[row].last = -1
@@ -66,8 +67,8 @@ cdef int32_t port_take(SocketTable* table, uint32_t protocol, uint16_t port) exc
 cdef void port_give(SocketTable* table, int32_t row) noexcept nogil:
     """Take a port away that has no sockets left."""
     table.directory[table.ports[row].place] = 0
-    index_free(&table.ports[row].by_vnas[IPV4])
-    index_free(&table.ports[row].by_vnas[IPV6])
+    verdict_free(&table.ports[row].by_vnas[IPV4])
+    verdict_free(&table.ports[row].by_vnas[IPV6])
     pool_give(&table.port_pool, row)
 
 
@@ -90,25 +91,8 @@ cdef inline int32_t verdict_of(const SocketTable* table, int32_t endpoint) noexc
     return 2 * endpoint + 1
 
 
-cdef void verdict_put(PortRow* port, int family, int32_t vnas, int32_t verdict) noexcept nogil:
-    """Write a verdict; there is room for it (see verdicts_reserve). -1 removes it."""
-    cdef HashIndex* by_vnas = &port.by_vnas[family]
-    cdef uint32_t tag = vnas_tag(vnas)
-    cdef uint32_t position = tag >> by_vnas.shift
-    while by_vnas.slots[position].row >= 0:
-        if by_vnas.slots[position].tag == tag:
-            if verdict >= 0:
-                by_vnas.slots[position].row = verdict
-            else:
-                index_remove(by_vnas, tag, by_vnas.slots[position].row)
-                port.vnas_sum[family] -= <uint32_t>vnas
-            return
-        position = (position + 1) & by_vnas.mask
-    if verdict >= 0:
-        by_vnas.slots[position].tag = tag
-        by_vnas.slots[position].row = verdict
-        by_vnas.n_used += 1
-        port.vnas_sum[family] += <uint32_t>vnas
+cdef inline void port_verdict(PortRow* port, int family, int32_t vnas, int32_t verdict) noexcept nogil:
+    port.vnas_sum[family] += <uint32_t>vnas * <uint32_t>verdict_put(&port.by_vnas[family], vnas, verdict)
 
 
 cdef void verdicts_refresh(SocketTable* table, const HashSeed* seed, int32_t port, int32_t vnas) noexcept nogil:
@@ -116,8 +100,8 @@ cdef void verdicts_refresh(SocketTable* table, const HashSeed* seed, int32_t por
     cdef int32_t any_ipv4 = endpoint_find(table, seed, port, vnas, 0, ANY_IPV4_LO, False)
     cdef int32_t any_both = endpoint_find(table, seed, port, vnas, 0, 0, False)
     cdef int32_t any_ipv6 = endpoint_find(table, seed, port, vnas, 0, 0, True)
-    verdict_put(&table.ports[port], IPV4, vnas, verdict_of(table, earlier(table, any_ipv4, any_both)))
-    verdict_put(&table.ports[port], IPV6, vnas, verdict_of(table, earlier(table, any_both, any_ipv6)))
+    port_verdict(&table.ports[port], IPV4, vnas, verdict_of(table, earlier(table, any_ipv4, any_both)))
+    port_verdict(&table.ports[port], IPV6, vnas, verdict_of(table, earlier(table, any_both, any_ipv6)))
 
 
 # ---- endpoints ------------------------------------------------------------------------------------------------------
@@ -235,8 +219,8 @@ cdef int32_t socket_add(SocketTable* table, const HashSeed* seed, uint32_t proto
     try:
         usage_reserve(table)
         port_row = port_take(table, protocol, port)
-        index_reserve(&table.ports[port_row].by_vnas[IPV4])
-        index_reserve(&table.ports[port_row].by_vnas[IPV6])
+        verdict_reserve(&table.ports[port_row].by_vnas[IPV4], vnas)
+        verdict_reserve(&table.ports[port_row].by_vnas[IPV6], vnas)
         endpoint_row = endpoint_take(table, seed, port_row, vnas, hi, lo, v6only)
     except MemoryError:     # nothing that can fail comes after endpoint_take
         if port_row >= 0 and table.ports[port_row].n_sockets == 0:
