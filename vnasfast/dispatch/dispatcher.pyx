@@ -98,16 +98,25 @@ cdef void account_results(MachineTables* tables, const int32_t* results, size_t 
     cdef size_t i
     cdef uint64_t n_bytes
     cdef int64_t time_ns
-    delivered.packets = delivered.bytes = 0
-    delivered.first_ns = delivered.last_ns = 0
+    # Apart from the struct, so that they stay in registers.
+    cdef uint64_t n_delivered = 0, delivered_bytes = 0
+    cdef int64_t first_ns = INT64_MAX, last_ns = INT64_MIN
     for i in range(n):
         n_bytes = wire_lengths[i] if wire_lengths != NULL else 0
         time_ns = times_ns[i] if times_ns != NULL else 0
         if results[i] >= 0:
             usage_count(&tables.sockets.usage[results[i]], n_bytes, time_ns)
-            usage_count(&delivered, n_bytes, time_ns)
+            n_delivered += 1
+            delivered_bytes += n_bytes
+            if time_ns != 0:
+                first_ns = min(first_ns, time_ns)
+                last_ns = max(last_ns, time_ns)
         else:
             usage_count(&tables.outcomes[-results[i]], n_bytes, time_ns)
+    delivered.packets = n_delivered
+    delivered.bytes = delivered_bytes
+    delivered.first_ns = first_ns if first_ns <= last_ns else 0
+    delivered.last_ns = last_ns if first_ns <= last_ns else 0
     usage_add(&tables.outcomes[DELIVERED], &delivered)
 
 

@@ -31,6 +31,7 @@ cdef void block_totals(
     cdef uint64_t n_bytes = 0, captured_bytes = 0
     cdef int64_t first = INT64_MAX
     cdef int64_t last = INT64_MIN
+    cdef bint disorder = False
     if n_rows == 1:
         row_packets[0] += n
         fill_times(&rows[0].time, block.ticks + start, n, times_ns)
@@ -43,9 +44,16 @@ cdef void block_totals(
         n_bytes += block.wire_lengths[start + i]
     for i in range(n):
         captured_bytes += block.lengths[start + i]
-    for i in range(n):
-        first = min(first, times_ns[i] if times_ns[i] != 0 else INT64_MAX)
-        last = max(last, times_ns[i] if times_ns[i] != 0 else INT64_MIN)
+    for i in range(1, n):
+        disorder |= times_ns[i] < times_ns[i - 1]
+    if not disorder and times_ns[0] > 0:        # nearly always: then none is 0, which stands for no time
+        first = times_ns[0]
+        last = times_ns[n - 1]
+    else:
+        for i in range(n):
+            if times_ns[i] != 0:
+                first = min(first, times_ns[i])
+                last = max(last, times_ns[i])
     if first <= last:       # else no frame has a time
         totals.first_ns = first if totals.first_ns == 0 else min(first, totals.first_ns)
         totals.last_ns = last if totals.last_ns == 0 else max(last, totals.last_ns)
