@@ -6,14 +6,15 @@ from vnasfast.tables.counts cimport count_add, count_free, count_init, count_rem
 from vnasfast.tables.family cimport family_of
 from vnasfast.tables.hashing cimport HashSeed, hash_address
 from vnasfast.tables.index cimport (
+    INDEX_COMPACT, INDEX_FAST,
     index_add, index_free, index_init, index_remove, index_reserve, index_tag, pool_free, pool_give, pool_take,
 )
 
 
 cdef int address_init(AddressTable* table) except -1:
     table.first = table.last = -1
-    index_init(&table.index)
-    index_init(&table.source_index)
+    index_init(&table.index, INDEX_FAST)
+    index_init(&table.source_index, INDEX_COMPACT)
     return count_init(&table.owners)
 
 

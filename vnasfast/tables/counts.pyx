@@ -4,12 +4,13 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from vnasfast.tables.hashing cimport HashSeed, hash_address
 from vnasfast.tables.index cimport (
+    INDEX_COMPACT,
     index_add, index_free, index_init, index_remove, index_reserve, index_tag, pool_free, pool_give, pool_take,
 )
 
 
 cdef int count_init(CountTable* table) except -1:
-    return index_init(&table.index)
+    return index_init(&table.index, INDEX_COMPACT)
 
 
 cdef void count_free(CountTable* table) noexcept nogil:

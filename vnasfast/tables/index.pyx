@@ -45,11 +45,12 @@ cdef inline void place(Slot* slots, uint32_t mask, uint32_t shift, Slot slot) no
     slots[position] = slot
 
 
-cdef int index_init(HashIndex* index) except -1:
+cdef int index_init(HashIndex* index, uint32_t spare) except -1:
     index.slots = new_slots(FIRST_LOG2)
     index.mask = (1 << FIRST_LOG2) - 1
     index.shift = 32 - FIRST_LOG2
     index.n_used = 0
+    index.spare = spare
     return 0
 
 
@@ -61,7 +62,7 @@ cdef void index_free(HashIndex* index) noexcept nogil:
 cdef int index_reserve(HashIndex* index) except -1:
     cdef Slot* slots
     cdef uint32_t log2_slots, mask, position
-    if 2 * (index.n_used + 1) <= index.mask + 1:
+    if index.spare * (index.n_used + 1) <= index.mask + 1:
         return 0
     log2_slots = 32 - index.shift + 1
     if log2_slots > 31:
@@ -120,7 +121,7 @@ cdef int index_check(const HashIndex* index) except -1:
             assert index.slots[home].row >= 0, "index: an empty slot between a key and its home"
             home = (home + 1) & index.mask
     assert n == index.n_used, "index: n_used is not the number of used slots"
-    assert 2 * n <= index.mask + 1, "index: more than half full"
+    assert index.spare * n <= index.mask + 1, "index: too full"
     return 0
 
 

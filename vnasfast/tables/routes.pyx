@@ -4,13 +4,14 @@ from libc.stdint cimport int32_t, uint8_t, uint64_t
 
 from vnasfast.tables.hashing cimport HashSeed
 from vnasfast.tables.index cimport (
+    INDEX_COMPACT,
     index_add, index_free, index_init, index_remove, index_reserve, pool_free, pool_give, pool_take,
 )
 
 
 cdef int route_init(RoutingTable* table) except -1:
     table.first = table.last = table.default_interface = -1
-    return index_init(&table.index)
+    return index_init(&table.index, INDEX_COMPACT)
 
 
 cdef void route_free(RoutingTable* table) noexcept nogil:

@@ -8,6 +8,7 @@ from vnasfast.tables.counts cimport count_add, count_free, count_init, count_rem
 from vnasfast.tables.family cimport IPV4, IPV6, is_any, is_loopback
 from vnasfast.tables.hashing cimport HashSeed
 from vnasfast.tables.index cimport (
+    INDEX_COMPACT,
     index_add, index_free, index_init, index_remove, index_reserve, pool_free, pool_give, pool_take,
 )
 from vnasfast.tables.verdicts cimport verdict_free, verdict_init, verdict_put, verdict_reserve
@@ -20,7 +21,7 @@ cdef int socket_init(SocketTable* table) except -1:
     table.directory = <int32_t*>calloc(N_PROTOCOLS << 16, sizeof(int32_t))
     if table.directory == NULL:
         raise MemoryError("no memory for the port directory")
-    index_init(&table.endpoint_index)
+    index_init(&table.endpoint_index, INDEX_COMPACT)
     return count_init(&table.loopback_owners)
 
 

@@ -4,12 +4,12 @@ from libc.stdint cimport int32_t, uint32_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
-from vnasfast.tables.index cimport index_check, index_free, index_init, index_remove, index_reserve
+from vnasfast.tables.index cimport INDEX_COMPACT, index_check, index_free, index_init, index_remove, index_reserve
 
 
 cdef int verdict_init(VerdictMap* map) except -1:
     memset(map, 0, sizeof(VerdictMap))
-    return index_init(&map.sparse)
+    return index_init(&map.sparse, INDEX_COMPACT)
 
 
 cdef void verdict_free(VerdictMap* map) noexcept nogil:
@@ -52,7 +52,7 @@ cdef int make_sparse(VerdictMap* map) except -1:
     cdef VerdictMap made
     cdef uint32_t vnas
     memset(&made, 0, sizeof(made))
-    index_init(&made.sparse)
+    index_init(&made.sparse, INDEX_COMPACT)
     try:
         for vnas in range(map.n_dense):
             if map.dense[vnas] >= 0:

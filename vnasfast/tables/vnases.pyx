@@ -4,12 +4,13 @@ from libc.stdint cimport int32_t, uint32_t
 
 from vnasfast.tables.hashing cimport HashSeed, hash_word
 from vnasfast.tables.index cimport (
+    INDEX_COMPACT,
     index_add, index_free, index_init, index_remove, index_reserve, index_tag, pool_free, pool_give, pool_take,
 )
 
 
 cdef int vnas_init(VnasTable* table) except -1:
-    return index_init(&table.index)
+    return index_init(&table.index, INDEX_COMPACT)
 
 
 cdef void vnas_free(VnasTable* table) noexcept nogil:
