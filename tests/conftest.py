@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 import dpkt
 import pytest
 
-# Whoever starts the tests in the background may have SIGINT ignored, which children inherit: Ctrl-C could not be tested.
+# Whoever starts the tests in the background may have SIGINT ignored, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Comparisons made in the tests' own modules explain themselves as those of the tests do.
