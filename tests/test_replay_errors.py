@@ -315,6 +315,14 @@ def test_ctrl_c_while_a_stream_is_learned_from_reports_what_came():
     assert report["delivered_packets"] == report_of(CAPTURE)["delivered_packets"]
 
 
+@pytest.mark.parametrize(("data", "code"), [(CAPTURE.read_bytes()[:5000], 1), (b"no capture at all", 2)])
+def test_a_stream_is_called_by_its_own_name(data, code):
+    run = subprocess.run([*COMMAND, "-q", "-"], input=data, capture_output=True, check=False)
+    assert run.returncode == code
+    assert run.stderr.decode().startswith("Error: -: byte ")
+    assert len(run.stderr.splitlines()) == 1
+
+
 def test_a_stream_that_ends_early_is_damage_not_a_crash():
     reading, writing = os.pipe()
     os.write(writing, CAPTURE.read_bytes()[:1000])

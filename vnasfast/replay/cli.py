@@ -190,12 +190,17 @@ def _replay(
 def _feed_all(running: "Replay", names: Sequence[str], paths: Sequence[str], bar: "_Bar | None") -> None:
     """Feed all captures; Ctrl-C ends it early."""
     from vnasfast.capture import open_capture  # noqa: PLC0415
+    from vnasfast.errors import CaptureError  # noqa: PLC0415
 
     try:
         for name, path in zip(names, paths, strict=False):
             if running.full:
                 break
-            with open_capture(path) as capture:
+            try:
+                capture = open_capture(path)
+            except CaptureError as error:  # a stream's temporary file is nothing that the person knows
+                raise CaptureError(name, error.offset, error.problem) from None
+            with capture:
                 running.feed(capture, name=name, on_progress=bar)
     except KeyboardInterrupt:
         running.interrupted = True

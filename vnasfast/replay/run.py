@@ -137,7 +137,8 @@ class Replay:
             else:
                 self._limited = True
         except CaptureError as error:
-            damage = DamageReport(error.offset, str(error))
+            named = CaptureError(name or error.name, error.offset, error.problem)
+            damage = DamageReport(error.offset, str(named))
         except OSError as error:
             if not pipeline.reading:
                 raise
