@@ -177,7 +177,6 @@ def test_batches_and_changes_in_several_threads(machine):
     [
         ("wire_length", -1),
         ("wire_length", 2**32),
-        ("wire_length", 59),
         ("link_type", -1),
         ("link_type", 2**32),
         ("link_type", "ethernet"),

@@ -185,8 +185,8 @@ cdef uint32_t read_frame(object frame, object link_type, object source_pid, obje
     try:
         if view.len > UINT32_MAX:
             raise InvalidValue(f"the frame has {view.len} bytes: no link has frames of 4 GiB")
-        length = <uint32_t>view.len if wire_length is None else <uint32_t>number(wire_length, "wire_length", view.len,
-                                                                                 UINT32_MAX)
+        # Captures exist that give fewer bytes on the wire than they hold; a batch takes them too.
+        length = <uint32_t>view.len if wire_length is None else <uint32_t>number(wire_length, "wire_length", 0, UINT32_MAX)
         parse_frame(1 if link_type is None else <uint32_t>number(link_type, "link_type", 0, UINT32_MAX),
                     <const uint8_t*>view.buf, <uint32_t>view.len, length, key)
     finally:
