@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from vnasfast.dispatch.delivery cimport Delivery
 from vnasfast.parse.fragments cimport FragmentTable
-from vnasfast.tables.tables cimport MachineTables, Tables
+from vnasfast.tables.tables cimport Tables
 from vnasfast.typedefs cimport FlowKey
 
 cdef enum:

@@ -10,7 +10,7 @@ from vnasfast.typedefs cimport FlowKey
 
 cdef enum:
     # Frames parsed, dispatched and counted at a time: their keys, 24 KiB, stay in the first-level cache. Measured on 10M
-    # frames of 60 bytes to 10k sockets, 256 to 2,048 differ by less than the noise (35 to 39 ns of a busy core a frame).
+    # frames of 60 bytes to 10k sockets, 256 to 2,048 differ by less than the noise (35 to 41 ns a frame on a busy machine).
     PIECE = 512
 
 # What one capture held so far.

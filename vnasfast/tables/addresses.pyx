@@ -1,6 +1,6 @@
 """The ANY-address table."""
 
-from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint16_t, uint64_t
 
 from vnasfast.tables.counts cimport count_add, count_free, count_init, count_remove
 from vnasfast.tables.family cimport family_of

@@ -1,6 +1,6 @@
 # Seeded hashing for the indices and for port sharing. Inline, so that a table's probe and its hash are one loop body.
 
-from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 
 from vnasfast.typedefs cimport FlowKey
 

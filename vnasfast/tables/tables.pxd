@@ -1,6 +1,6 @@
 # All tables of one machine together, and the operations that touch more than one of them.
 
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int32_t
 
 from vnasfast.tables.addresses cimport AddressTable
 from vnasfast.tables.hashing cimport HashSeed

@@ -12,10 +12,10 @@ from vnasfast.tables.family cimport family_of, is_any, is_loopback
 from vnasfast.tables.hashing cimport hash_seed, load64
 from vnasfast.tables.processes cimport process_add, process_find, process_free, process_init, process_remove
 from vnasfast.tables.routes cimport (
-    prefix_word, route_add, route_find, route_free, route_init, route_interface, route_remove,
+    route_add, route_find, route_free, route_init, route_interface, route_remove,
 )
 from vnasfast.tables.sockets cimport (
-    Endpoint, NO_PROTOCOL, SocketRow, protocol_number, socket_add, socket_free, socket_in_use, socket_init, socket_remove,
+    Endpoint, SocketRow, protocol_number, socket_add, socket_free, socket_in_use, socket_init, socket_remove,
 )
 from vnasfast.tables.usage cimport Usage, usage_add
 from vnasfast.tables.vnases cimport vnas_acquire, vnas_find, vnas_free, vnas_init, vnas_release
