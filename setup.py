@@ -14,7 +14,9 @@ DIRECTIVES = {
 }
 
 extensions = [
-    Extension(".".join(source.with_suffix("").parts), [str(source)], extra_compile_args=["-O3", "-Wall"])
+    Extension(
+        ".".join(source.with_suffix("").parts), [str(source)], include_dirs=["."], extra_compile_args=["-O3", "-Wall"]
+    )
     for source in sorted(Path("vnasfast").rglob("*.pyx"))
 ]
 

@@ -46,11 +46,12 @@ from vnasfast.parse import parse_frames
 from vnasfast.tables.rows import AddressRow, ProcessRow, RouteRow, SocketRow, Usage
 
 if TYPE_CHECKING:
-    from vnasfast.dtypes import FLOW_KEY
-    from vnasfast.parse.keys import flow_keys
+    from vnasfast.dtypes import FLOW_KEY, FLOW_KEY_IPV4
+    from vnasfast.parse.keys import flow_keys, ipv4_keys
 
 __all__ = [
     "FLOW_KEY",
+    "FLOW_KEY_IPV4",
     "AddressInUse",
     "AddressNotAvailable",
     "AddressRow",
@@ -72,14 +73,15 @@ __all__ = [
     "Usage",
     "VnasError",
     "flow_keys",
+    "ipv4_keys",
     "parse_frames",
 ]
 
 
 def __getattr__(name: str) -> object:
     # Arrays come with numpy, whose import takes longer than all else: the replayer and single packets do without.
-    if name == "FLOW_KEY":
-        return import_module("vnasfast.dtypes").FLOW_KEY
-    if name == "flow_keys":
-        return import_module("vnasfast.parse.keys").flow_keys
+    if name in ("FLOW_KEY", "FLOW_KEY_IPV4"):
+        return getattr(import_module("vnasfast.dtypes"), name)
+    if name in ("flow_keys", "ipv4_keys"):
+        return getattr(import_module("vnasfast.parse.keys"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

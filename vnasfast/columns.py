@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from vnasfast.dtypes import FLOW_KEY
+from vnasfast.dtypes import FLOW_KEY, FLOW_KEY_IPV4
 from vnasfast.errors import InvalidValue
 
 
@@ -42,17 +42,18 @@ def column(values: ArrayLike, dtype: DTypeLike, name: str, n: int | None = None)
     return np.ascontiguousarray(array, dtype)
 
 
-def key_array(keys: object) -> NDArray[Any]:
-    """Return an array of FLOW_KEY, contiguous and of one dimension.
+def key_array(keys: object, *dtypes: np.dtype[Any]) -> NDArray[Any]:
+    """Return an array of keys of one of these dtypes, contiguous and of one dimension.
 
     Raises
     ------
     InvalidValue
         It is no such array.
     """
-    if not isinstance(keys, np.ndarray) or keys.dtype != FLOW_KEY or keys.ndim != 1:
+    if not isinstance(keys, np.ndarray) or keys.dtype not in dtypes or keys.ndim != 1:
+        kinds = " or ".join({FLOW_KEY: "FLOW_KEY", FLOW_KEY_IPV4: "FLOW_KEY_IPV4"}[dtype] for dtype in dtypes)
         raise InvalidValue(
-            "keys must be a numpy array of FLOW_KEY with one dimension: make it with flow_keys() or parse_frames()"
+            f"keys must be a numpy array of {kinds} with one dimension: make it with flow_keys() or parse_frames()"
         )
     return np.ascontiguousarray(keys)
 

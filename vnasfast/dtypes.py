@@ -17,3 +17,16 @@ FLOW_KEY = np.dtype(
         ("fragment_id", np.uint32),
     ]
 )
+
+#: The same of an IPv4 packet that is no fragment: 16 bytes. ``destination`` and ``source`` are 4 bytes in network order.
+FLOW_KEY_IPV4 = np.dtype(
+    [
+        ("destination", np.uint8, (4,)),
+        ("source", np.uint8, (4,)),
+        ("destination_port", np.uint16),
+        ("source_port", np.uint16),
+        ("vlan", np.uint16),
+        ("protocol", np.uint8),
+        ("status", np.int8),
+    ]
+)

@@ -36,6 +36,17 @@ cdef struct FlowKey:
     int32_t source_pid          # the process that sent a loopback packet; 0: not given
     uint32_t fragment_id        # of a fragment; else 0
 
+# The same of an IPv4 packet, in a third of the memory: for those that are no fragments, and whose sender's process is not given.
+# 16 bytes, no padding.
+cdef struct FlowKeyIpv4:
+    uint8_t destination[4]      # network byte order
+    uint8_t source[4]
+    uint16_t destination_port   # host byte order
+    uint16_t source_port
+    uint16_t vlan
+    uint8_t protocol
+    int8_t status               # WHOLE, or the Outcome of parsing
+
 # What one walk over a capture leaves for the next stage: `n` frames inside `base`, one array a column.
 cdef struct FrameBlock:
     const uint8_t* base         # valid until the capture is read again

@@ -2,94 +2,125 @@
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.number cimport PyNumber_Index
-from libc.stdint cimport INT32_MAX, INT64_MAX, INT64_MIN, UINT32_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT32_MAX, INT64_MAX, INT64_MIN, UINT32_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
 
 from vnasfast.dispatch.accounting cimport account
 from vnasfast.dispatch.delivery cimport Delivery
 from vnasfast.dispatch.steps cimport dispatch_key
 from vnasfast.parse.fragments cimport FragmentTable, fragments_follow
 from vnasfast.parse.frame cimport parse_frame
-from vnasfast.tables.family cimport family_of
-from vnasfast.tables.hashing cimport hash_address, load64
-from vnasfast.tables.index cimport index_tag
-from vnasfast.tables.sockets cimport NO_PROTOCOL, PortRow, port_find, protocol_number
+from vnasfast.tables.plane cimport VnasPlane
+from vnasfast.tables.readers cimport readers_enter, readers_leave
+from vnasfast.tables.sockets cimport protocol_number     # lookup.h calls it
 from vnasfast.tables.tables cimport (
     MachineTables, Tables, pthread_mutex_lock, pthread_mutex_unlock, pthread_rwlock_rdlock, pthread_rwlock_unlock,
 )
 from vnasfast.tables.usage cimport Usage, usage_add, usage_count
-from vnasfast.tables.verdicts cimport VerdictMap, vnas_tag
-from vnasfast.typedefs cimport DELIVERED, FIRST_FRAGMENT, LATER_FRAGMENT, FlowKey
+from vnasfast.typedefs cimport DELIVERED, FIRST_FRAGMENT, LATER_FRAGMENT, FlowKey, FlowKeyIpv4
+from vnasfast.vector cimport vector_path
 
 from vnasfast.dispatch.packets import packet_bytes
 from vnasfast.errors import InvalidValue
 
-cdef extern from *:
-    """
-    /* The empty statement keeps GCC 12 from taking a function that only prefetches for one without effect, and dropping
-       the calls to it. */
-    #define vnas_prefetch(address) do { __builtin_prefetch(address); __asm__ volatile(""); } while (0)
-    """
-    void prefetch "vnas_prefetch"(const void* address) noexcept nogil
+cdef extern from "vnasfast/dispatch/lookup.h":
+    ctypedef struct VnasKey:
+        pass
+    ctypedef struct VnasKeyIpv4:
+        pass
+    size_t lookup "vnas_lookup"(int vector, const VnasPlane* plane, const VnasKey* keys, size_t n, int32_t* results,
+                                uint16_t* ask) noexcept nogil
+    size_t lookup_ipv4 "vnas_lookup_ipv4"(int vector, const VnasPlane* plane, const VnasKeyIpv4* keys, size_t n,
+                                          int32_t* results, uint16_t* ask) noexcept nogil
 
-cdef enum:
-    AHEAD = 32          # keys warmed together: as many lines in flight as a core keeps
-    LARGE = 60000       # addresses and sockets, from which on their lines are worth warming
+ctypedef fused AnyKey:
+    FlowKey
+    FlowKeyIpv4
+
 
 # ---- blocks: the nogil loops ----------------------------------------------------------------------------------------
 
-cdef inline void warm(const MachineTables* tables, const FlowKey* keys, size_t n) noexcept nogil:
-    """Touch the lines that dispatching these keys will read, each row of lines for all keys before the next.
-
-    Guesses only: the first slot of a key's hash may hold another key. dispatch_key then finds most lines on their way, so
-    it decides alone, with or without this.
-    """
-    cdef uint32_t[AHEAD] tags
-    cdef int32_t[AHEAD] rows
-    cdef size_t i
-    cdef int32_t port
-    cdef uint64_t lo
-    for i in range(n):
-        lo = load64(keys[i].destination + 8)
-        tags[i] = index_tag(hash_address(&tables.seed, load64(keys[i].destination), lo, keys[i].vlan))
-        prefetch(&tables.addresses.index.slots[tags[i] >> tables.addresses.index.shift])
-    for i in range(n):
-        rows[i] = tables.addresses.index.slots[tags[i] >> tables.addresses.index.shift].row
-        if rows[i] >= 0:
-            prefetch(&tables.addresses.rows[rows[i]])
-    for i in range(n):
-        if rows[i] < 0 or keys[i].status < 0 or protocol_number(keys[i].protocol) == NO_PROTOCOL:
-            continue
-        port = port_find(&tables.sockets, protocol_number(keys[i].protocol), keys[i].destination_port)
-        if port >= 0:
-            prefetch_verdict(&tables.sockets.ports[port], load64(keys[i].destination), load64(keys[i].destination + 8),
-                             tables.addresses.rows[rows[i]].vnas)
+cdef void widen(const FlowKeyIpv4* key, FlowKey* wide) noexcept nogil:
+    memset(wide, 0, sizeof(FlowKey))
+    wide.destination[10] = wide.destination[11] = wide.source[10] = wide.source[11] = 0xff
+    memcpy(&wide.destination[12], key.destination, 4)
+    memcpy(&wide.source[12], key.source, 4)
+    wide.destination_port = key.destination_port
+    wide.source_port = key.source_port
+    wide.vlan = key.vlan
+    wide.protocol = key.protocol
+    wide.status = key.status
 
 
-cdef inline void prefetch_verdict(const PortRow* port, uint64_t hi, uint64_t lo, int32_t vnas) noexcept nogil:
-    cdef const VerdictMap* by_vnas = &port.by_vnas[family_of(hi, lo)]
-    if by_vnas.n_dense != 0:
-        prefetch(&by_vnas.dense[vnas])
-    else:
-        prefetch(&by_vnas.sparse.slots[vnas_tag(vnas) >> by_vnas.sparse.shift])
-
-
-cdef void dispatch_keys(const MachineTables* tables, const FlowKey* keys, size_t n, int32_t* results,
-                        int32_t* vnases) noexcept nogil:
-    cdef size_t i = 0, end
+cdef void ask_control_plane(const MachineTables* tables, const AnyKey* keys, const uint16_t* ask, size_t n,
+                            int32_t* results) noexcept nogil:
+    """Dispatch those keys that the data plane alone could not. The caller keeps changes away."""
+    cdef FlowKey wide
     cdef int32_t vnas
-    cdef bint large = tables.addresses.pool.n_rows + tables.sockets.pool.n_rows > LARGE
-    while i < n:
-        end = min(n, i + AHEAD)
-        if large:
-            warm(tables, &keys[i], end - i)
-        while i < end:
-            # Keys come in order, yet asking for them early pays: 10.8 → 8.9 ns at 10k sockets, 22 → 16 at 100k. Behind the last
-            # key it asks for what nobody reads, which a prefetch may.
-            prefetch(&keys[i + AHEAD])
-            results[i] = dispatch_key(tables, &keys[i], &vnas)
-            if vnases != NULL:
-                vnases[i] = tables.vnases.rows[vnas].id if vnas >= 0 else -1
-            i += 1
+    cdef size_t i
+    for i in range(n):
+        if AnyKey is FlowKeyIpv4:
+            widen(&keys[ask[i]], &wide)
+            results[ask[i]] = dispatch_key(tables, &wide, &vnas)
+        else:
+            results[ask[i]] = dispatch_key(tables, &keys[ask[i]], &vnas)
+
+
+cdef size_t ask_data_plane(const MachineTables* tables, const AnyKey* keys, size_t n, int32_t* results,
+                           uint16_t* ask) noexcept nogil:
+    if AnyKey is FlowKeyIpv4:
+        return lookup_ipv4(vector_path, &tables.plane.c, <const VnasKeyIpv4*>keys, n, results, ask)
+    else:
+        return lookup(vector_path, &tables.plane.c, <const VnasKey*>keys, n, results, ask)
+
+
+cdef void dispatch_keys(Tables tables, const AnyKey* keys, size_t n, int32_t* results) noexcept nogil:
+    """Dispatch at most BLOCK keys beside a writer: only what the data plane can't answer waits until a change is made."""
+    cdef uint16_t[BLOCK] ask
+    cdef uint32_t parity = readers_enter(&tables.c.plane.readers)
+    cdef size_t n_ask = ask_data_plane(&tables.c, keys, n, results, ask)
+    readers_leave(&tables.c.plane.readers, parity)
+    if n_ask:
+        pthread_rwlock_rdlock(&tables.changing)
+        ask_control_plane(&tables.c, keys, ask, n_ask, results)
+        pthread_rwlock_unlock(&tables.changing)
+
+
+cdef void dispatch_and_count(Tables tables, const AnyKey* keys, size_t n, int32_t* results, const uint32_t* wire_lengths,
+                             const int64_t* times_ns) noexcept nogil:
+    """The same, and count. Changes wait: a socket must not close between its packet and the packet's count."""
+    cdef uint16_t[BLOCK] ask
+    cdef size_t n_ask
+    pthread_rwlock_rdlock(&tables.changing)
+    n_ask = ask_data_plane(&tables.c, keys, n, results, ask)
+    ask_control_plane(&tables.c, keys, ask, n_ask, results)
+    pthread_mutex_lock(&tables.counting)
+    account_results(&tables.c, results, n, wire_lengths, times_ns)
+    pthread_mutex_unlock(&tables.counting)
+    pthread_rwlock_unlock(&tables.changing)
+
+
+cdef void dispatch_with_vnases(Tables tables, const FlowKey* keys, size_t n, int32_t* results, int32_t* vnases, bint count,
+                               const uint32_t* wire_lengths, const int64_t* times_ns) noexcept nogil:
+    """The same for whoever also wants the VNAS IDs of the destinations."""
+    cdef size_t i
+    cdef int32_t vnas
+    pthread_rwlock_rdlock(&tables.changing)
+    for i in range(n):
+        results[i] = dispatch_key(&tables.c, &keys[i], &vnas)
+        vnases[i] = tables.c.vnases.rows[vnas].id if vnas >= 0 else -1
+    if count:
+        pthread_mutex_lock(&tables.counting)
+        account_results(&tables.c, results, n, wire_lengths, times_ns)
+        pthread_mutex_unlock(&tables.counting)
+    pthread_rwlock_unlock(&tables.changing)
+
+
+cdef size_t n_missed(const int32_t* results, size_t n) noexcept nogil:
+    cdef size_t i, missed = 0
+    for i in range(n):
+        missed += results[i] < 0
+    return missed
 
 
 cdef void account_results(MachineTables* tables, const int32_t* results, size_t n, const uint32_t* wire_lengths,
@@ -122,19 +153,22 @@ cdef void account_results(MachineTables* tables, const int32_t* results, size_t 
 
 cdef size_t dispatch_block(Dispatcher dispatcher, const FlowKey* keys, size_t n, int32_t* results, int32_t* vnases,
                            bint count, const uint32_t* wire_lengths, const int64_t* times_ns) noexcept nogil:
-    cdef MachineTables* tables = &dispatcher.tables.c
-    cdef size_t i, n_missed = 0
-    # Held over both: a socket must not close between its packet and the packet's count.
-    pthread_rwlock_rdlock(&dispatcher.tables.changing)
-    dispatch_keys(tables, keys, n, results, vnases)
+    if vnases != NULL:
+        dispatch_with_vnases(dispatcher.tables, keys, n, results, vnases, count, wire_lengths, times_ns)
+    elif count:
+        dispatch_and_count(dispatcher.tables, keys, n, results, wire_lengths, times_ns)
+    else:
+        dispatch_keys(dispatcher.tables, keys, n, results)
+    return n_missed(results, n)
+
+
+cdef size_t dispatch_block_ipv4(Dispatcher dispatcher, const FlowKeyIpv4* keys, size_t n, int32_t* results, bint count,
+                                const uint32_t* wire_lengths, const int64_t* times_ns) noexcept nogil:
     if count:
-        pthread_mutex_lock(&dispatcher.tables.counting)
-        account_results(tables, results, n, wire_lengths, times_ns)
-        pthread_mutex_unlock(&dispatcher.tables.counting)
-    pthread_rwlock_unlock(&dispatcher.tables.changing)
-    for i in range(n):
-        n_missed += results[i] < 0
-    return n_missed
+        dispatch_and_count(dispatcher.tables, keys, n, results, wire_lengths, times_ns)
+    else:
+        dispatch_keys(dispatcher.tables, keys, n, results)
+    return n_missed(results, n)
 
 
 cdef void parse_block(Dispatcher dispatcher, uint32_t link_type, const uint8_t* base, uint64_t n_bytes, size_t n,
@@ -275,7 +309,7 @@ cdef class Dispatcher:
 
         Parameters
         ----------
-        keys : ndarray of FLOW_KEY, shape (n,)
+        keys : ndarray of FLOW_KEY or FLOW_KEY_IPV4, shape (n,)
         wire_lengths : array of uint32, shape (n,), optional
             Bytes on the wire, for the counters; default 0 each.
         times_ns : array of int64, shape (n,), optional
@@ -297,20 +331,34 @@ cdef class Dispatcher:
 
         Notes
         -----
-        Other threads may change tables meanwhile; each packet is then dispatched by the tables before or after a change.
+        Other threads may change tables meanwhile; each packet is then dispatched by the tables before or after a change. Without
+        counting no packet waits for a change, but for those that need the control plane: see tables/sockets.pxd.
         """
         from vnasfast.columns import column, key_array, output  # with numpy, which one packet needs not
+        from vnasfast.dtypes import FLOW_KEY, FLOW_KEY_IPV4
 
-        cdef const FlowKey[::1] key_view = key_array(keys)
-        cdef Py_ssize_t n = key_view.shape[0], start = 0, size
+        keys = key_array(keys, FLOW_KEY, FLOW_KEY_IPV4)
+        cdef const FlowKey[::1] wide
+        cdef const FlowKeyIpv4[::1] narrow
+        cdef const FlowKey* wide_keys = NULL
+        cdef const FlowKeyIpv4* narrow_keys = NULL
+        cdef Py_ssize_t n = keys.shape[0], start = 0, size
         cdef const uint32_t[::1] length_view
         cdef const int64_t[::1] time_view
         cdef const uint32_t* length_column = NULL
         cdef const int64_t* time_column = NULL
+        cdef const uint32_t* lengths = NULL
+        cdef const int64_t* times = NULL
         results = output(out, "int32", n)
         cdef int32_t[::1] result_view = results
         if n == 0:
             return results
+        if keys.itemsize == sizeof(FlowKeyIpv4):
+            narrow = keys
+            narrow_keys = &narrow[0]
+        else:
+            wide = keys
+            wide_keys = &wide[0]
         if wire_lengths is not None:
             length_view = column(wire_lengths, "uint32", "wire_lengths", n)
             length_column = &length_view[0]
@@ -320,9 +368,12 @@ cdef class Dispatcher:
         with nogil:
             while start < n:
                 size = min(<Py_ssize_t>BLOCK, n - start)
-                dispatch_block(self, &key_view[start], size, &result_view[start], NULL, count,
-                               length_column + start if length_column != NULL else NULL,
-                               time_column + start if time_column != NULL else NULL)
+                lengths = length_column + start if length_column != NULL else NULL
+                times = time_column + start if time_column != NULL else NULL
+                if narrow_keys != NULL:
+                    dispatch_block_ipv4(self, narrow_keys + start, size, &result_view[start], count, lengths, times)
+                else:
+                    dispatch_block(self, wide_keys + start, size, &result_view[start], NULL, count, lengths, times)
                 start += size
         return results
 

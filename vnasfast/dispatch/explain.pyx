@@ -251,8 +251,9 @@ def explain_key(Dispatcher dispatcher not None, key):
     Explanation
     """
     from vnasfast.columns import key_array
+    from vnasfast.dtypes import FLOW_KEY
 
-    cdef const FlowKey[::1] view = key_array(key.reshape(-1) if hasattr(key, "reshape") else key)
+    cdef const FlowKey[::1] view = key_array(key.reshape(-1) if hasattr(key, "reshape") else key, FLOW_KEY)
     if view.shape[0] != 1:
         raise InvalidValue(f"explain_key takes one key, not {view.shape[0]}")
     return explain_c_key(dispatcher, &view[0])

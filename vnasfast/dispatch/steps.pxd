@@ -5,7 +5,7 @@
 #   3  (protocol, destination port) → the port's sockets                          else NO_PORT
 #   4  policy                       → the socket                                  else NO_SOCKET
 #
-# Steps 1 to 3 are the same under every policy; step 4 is the policy's. A policy is a function like choose_socket in
+# Steps 1 and 2 are the same under every policy; steps 3 and 4 are the policy's. A policy is a function like choose_socket in
 # registration.pxd, called at the one place marked below.
 #
 # All functions here only read. Many readers or one writer.
@@ -16,9 +16,9 @@ from vnasfast.dispatch.registration cimport choose_socket
 from vnasfast.tables.addresses cimport address_find
 from vnasfast.tables.family cimport is_loopback
 from vnasfast.tables.hashing cimport load64
-from vnasfast.tables.sockets cimport NO_PROTOCOL, port_find, protocol_number
+from vnasfast.tables.sockets cimport NO_PROTOCOL, protocol_number
 from vnasfast.tables.tables cimport MachineTables
-from vnasfast.typedefs cimport MALFORMED, NO_PORT, NO_TRANSPORT, NO_VNAS, UNKNOWN_SOURCE, FlowKey
+from vnasfast.typedefs cimport MALFORMED, NO_TRANSPORT, NO_VNAS, UNKNOWN_SOURCE, FlowKey
 
 # Step 1 is rare and long: compiled apart, it leaves dispatch_key short enough to be inlined (134 → 112 instructions a packet).
 cdef int32_t source_vnas(const MachineTables* tables, const FlowKey* key, uint32_t protocol) noexcept nogil
@@ -48,8 +48,5 @@ cdef inline int32_t dispatch_key(const MachineTables* tables, const FlowKey* key
         if row < 0:
             return NO_VNAS
         vnas[0] = tables.addresses.rows[row].vnas
-    row = port_find(&tables.sockets, protocol, key.destination_port)
-    if row < 0:
-        return NO_PORT
     # The policy. `linux` will be the other function here, chosen once a batch, not once a packet.
-    return choose_socket(tables, key, hi, lo, row, vnas[0])
+    return choose_socket(tables, key, hi, lo, protocol, vnas[0])

@@ -23,7 +23,7 @@ cdef inline int32_t endpoint_owner(const MachineTables* tables, const FlowKey* k
     if row < 0:
         return -1
     port = &tables.sockets.ports[row]
-    n_any = port.by_vnas[family].n_used
+    n_any = port.n_vnases[family]
     owner = count_find(&tables.sockets.loopback_owners, &tables.seed, hi, lo, row)
     if owner >= 0:
         n_specific = tables.sockets.loopback_owners.rows[owner].n

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vnasfast.dtypes import FLOW_KEY
+from vnasfast.dtypes import FLOW_KEY, FLOW_KEY_IPV4
 from vnasfast.errors import InvalidValue
 from vnasfast.parse.text import address_bytes, protocol_number
 
@@ -115,3 +115,39 @@ def flow_keys(
     for name, column in columns.items():
         keys[name] = column
     return keys
+
+
+def ipv4_keys(keys: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
+    """Make the narrow keys of IPv4 packets: a third of the memory, which is most of what dispatching many costs.
+
+    Parameters
+    ----------
+    keys : ndarray of FLOW_KEY, shape (n,)
+
+    Returns
+    -------
+    ndarray of FLOW_KEY_IPV4, shape (n,)
+
+    Raises
+    ------
+    InvalidValue
+        A key is of IPv6, has a source process, or is of a fragment: none of that fits.
+    """
+    if not isinstance(keys, np.ndarray) or keys.dtype != FLOW_KEY or keys.ndim != 1:
+        raise InvalidValue("keys must be a numpy array of FLOW_KEY with one dimension")
+    words = keys["destination"], keys["source"]
+    # No source is all zero, in both forms.
+    mapped = [((w[:, :10] == 0).all(1) & (w[:, 10:12] == 0xFF).all(1)) for w in words]
+    mapped[1] |= (words[1] == 0).all(1)
+    fits = mapped[0] & mapped[1] & (keys["source_pid"] == 0) & (keys["status"] <= 0)
+    if not fits.all():
+        raise InvalidValue(
+            f"keys[{int(np.argmin(fits))}] does not fit FLOW_KEY_IPV4: it holds IPv4 packets without a source process that are no"
+            " fragments"
+        )
+    narrow = np.zeros(len(keys), FLOW_KEY_IPV4)
+    narrow["destination"] = keys["destination"][:, 12:]
+    narrow["source"] = keys["source"][:, 12:]
+    for name in FLOW_KEY_IPV4.names[2:]:  # type: ignore[index]
+        narrow[name] = keys[name]
+    return narrow

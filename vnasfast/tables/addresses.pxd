@@ -5,6 +5,7 @@ from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from vnasfast.tables.counts cimport CountTable
 from vnasfast.tables.hashing cimport HashSeed, hash_address
 from vnasfast.tables.index cimport HashIndex, RowPool, index_tag
+from vnasfast.tables.plane cimport Plane
 
 cdef struct AddressRow:
     uint64_t hi, lo
@@ -61,6 +62,6 @@ cdef inline int32_t source_find(const AddressTable* table, const HashSeed* seed,
 
 cdef int address_init(AddressTable* table) except -1
 cdef void address_free(AddressTable* table) noexcept nogil
-cdef int32_t address_add(AddressTable* table, const HashSeed* seed, uint64_t hi, uint64_t lo, uint16_t vlan, int32_t vnas,
-                         int32_t interface) except -1
-cdef void address_remove(AddressTable* table, const HashSeed* seed, int32_t row) noexcept nogil
+cdef int32_t address_add(AddressTable* table, Plane* plane, const HashSeed* seed, uint64_t hi, uint64_t lo, uint16_t vlan,
+                         int32_t vnas, int32_t interface) except -1
+cdef void address_remove(AddressTable* table, Plane* plane, const HashSeed* seed, int32_t row) noexcept nogil

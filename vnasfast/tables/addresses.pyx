@@ -1,13 +1,17 @@
 """The ANY-address table."""
 
-from libc.stdint cimport int32_t, uint16_t, uint64_t
+from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 
 from vnasfast.tables.counts cimport count_add, count_free, count_init, count_remove
-from vnasfast.tables.family cimport family_of
+from vnasfast.tables.family cimport IPV6, family_of
 from vnasfast.tables.hashing cimport HashSeed, hash_address
 from vnasfast.tables.index cimport (
     INDEX_COMPACT, INDEX_FAST,
     index_add, index_free, index_init, index_remove, index_reserve, index_tag, pool_free, pool_give, pool_take,
+)
+from vnasfast.tables.plane cimport (
+    Plane, VnasLines, plane_add_address, plane_larger_lines, plane_put_address, plane_remove_address, plane_reserve_address,
+    plane_use_lines,
 )
 
 
@@ -41,14 +45,40 @@ cdef int32_t source_take(AddressTable* table, const HashSeed* seed, int32_t vnas
     return source
 
 
-cdef int32_t address_add(AddressTable* table, const HashSeed* seed, uint64_t hi, uint64_t lo, uint16_t vlan, int32_t vnas,
-                         int32_t interface) except -1:
+cdef int grow_lines(AddressTable* table, Plane* plane, int family) except -1:
+    """Give the data plane a larger table of a family's addresses."""
+    cdef VnasLines* lines = plane_larger_lines(plane, family == IPV6)
+    cdef uint32_t n_lined = 0, n_elsewhere = 0
+    cdef int32_t row = table.first
+    cdef const AddressRow* address
+    while row >= 0:
+        address = &table.rows[row]
+        if family_of(address.hi, address.lo) == family:
+            if plane_put_address(plane, lines, row, address.hi, address.lo, address.vlan, address.vnas):
+                n_lined += 1
+            else:
+                n_elsewhere += 1
+        row = address.next
+    plane_use_lines(plane, family == IPV6, lines, n_lined, n_elsewhere)
+    return 0
+
+
+cdef int32_t address_add(AddressTable* table, Plane* plane, const HashSeed* seed, uint64_t hi, uint64_t lo, uint16_t vlan,
+                         int32_t vnas, int32_t interface) except -1:
     cdef int32_t row, source
+    cdef int family = family_of(hi, lo)
     cdef AddressRow* address
     index_reserve(&table.index)
     row = pool_take(&table.pool, <void**>&table.rows, sizeof(AddressRow))
-    source = source_take(table, seed, vnas, interface, family_of(hi, lo))
-    count_add(&table.owners, seed, hi, lo, vnas, 0)
+    try:
+        if plane_reserve_address(plane, row, family == IPV6):
+            grow_lines(table, plane, family)
+        source = source_take(table, seed, vnas, interface, family)
+        count_add(&table.owners, seed, hi, lo, vnas, 0)
+    except MemoryError:     # a source list without an address does no harm: the next one finds it
+        table.rows[row].source_list = -1
+        pool_give(&table.pool, row)
+        raise
     address = &table.rows[row]
     address.hi = hi
     address.lo = lo
@@ -70,12 +100,14 @@ cdef int32_t address_add(AddressTable* table, const HashSeed* seed, uint64_t hi,
         table.sources[source].first = row
     table.sources[source].last = row
     index_add(&table.index, index_tag(hash_address(seed, hi, lo, vlan)), row)
+    plane_add_address(plane, row, hi, lo, vlan, vnas)
     return row
 
 
-cdef void address_remove(AddressTable* table, const HashSeed* seed, int32_t row) noexcept nogil:
+cdef void address_remove(AddressTable* table, Plane* plane, const HashSeed* seed, int32_t row) noexcept nogil:
     cdef AddressRow* address = &table.rows[row]
     cdef SourceList* source = &table.sources[address.source_list]
+    plane_remove_address(plane, row, address.hi, address.lo, address.vlan)
     if address.previous >= 0:
         table.rows[address.previous].next = address.next
     else:

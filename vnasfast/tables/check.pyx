@@ -6,14 +6,17 @@ from vnasfast.tables.addresses cimport AddressTable, address_find, source_find
 from vnasfast.tables.counts cimport count_find
 from vnasfast.tables.family cimport IPV4, IPV6, family_of, is_any, is_loopback
 from vnasfast.tables.index cimport HashIndex, RowPool, index_check, pool_n_live
+from vnasfast.tables.plane cimport (
+    ASK_SLOT, FIRST_SLOT, VNAS_ASK, VNAS_PLACES, VNAS_STORED, Plane, plane_check, plane_find_address, plane_get,
+)
 from vnasfast.tables.processes cimport process_find
 from vnasfast.tables.routes cimport RoutingTable, prefix_word, route_find
 from vnasfast.tables.sockets cimport (
     Endpoint, PortRow, SocketTable, endpoint_find,
 )
 from vnasfast.tables.tables cimport MachineTables, Tables
-from vnasfast.tables.verdicts cimport verdict_check, verdict_find
 from vnasfast.tables.vnases cimport vnas_find
+from vnasfast.typedefs cimport NO_SOCKET
 
 
 cdef int check_pool(const RowPool* pool, str name) except -1:
@@ -115,20 +118,18 @@ cdef int check_port(const MachineTables* c, int32_t row) except -1:
     """Check a port by a scan of its sockets."""
     cdef const SocketTable* table = &c.sockets
     cdef const PortRow* port = &table.ports[row]
-    cdef int32_t socket = port.first, previous = -1, n = 0, verdict
+    cdef int32_t socket = port.first, previous = -1, n = 0
     cdef uint64_t order = 0
     cdef const Endpoint* endpoint
     winners = ({}, {})
-    specific = set()
+    specific = {}
     assert table.directory[port.place] == row + 1, "ports: the directory names another row"
-    verdict_check(&port.by_vnas[IPV4])
-    verdict_check(&port.by_vnas[IPV6])
     while socket >= 0:
         endpoint = &table.endpoints[table.rows[socket].endpoint]
         assert endpoint.port == row, "ports: a socket's endpoint names another port"
         assert table.rows[socket].previous_on_port == previous and table.rows[socket].order > order, "ports: order is broken"
         if not endpoint.any:
-            specific.add(table.rows[socket].endpoint)
+            specific.setdefault(endpoint.vnas, set()).add(table.rows[socket].endpoint)
         else:
             if not endpoint.v6only:
                 winners[IPV4].setdefault(endpoint.vnas, table.rows[socket].endpoint)
@@ -139,16 +140,60 @@ cdef int check_port(const MachineTables* c, int32_t row) except -1:
         socket = table.rows[socket].next_on_port
         n += 1
     assert previous == port.last and n == port.n_sockets > 0, "ports: the order misses sockets"
-    assert len(specific) == port.n_specific, "ports: n_specific is wrong"
+    for vnas, endpoints in specific.items():
+        socket = count_find(&table.specific, &c.seed, 0, vnas, row)
+        assert socket >= 0 and table.specific.rows[socket].n == len(endpoints), "ports: a VNAS's specific endpoints are miscounted"
     for family in (IPV4, IPV6):
-        assert port.by_vnas[<int>family].n_used == len(winners[family]), "ports: a VNAS too many or too few"
+        assert port.n_vnases[<int>family] == len(winners[family]), "ports: n_vnases is wrong"
         assert port.vnas_sum[<int>family] == sum(winners[family]) % 2**32, "ports: vnas_sum is wrong"
-        for vnas, winner in winners[family].items():
-            verdict = verdict_find(&port.by_vnas[<int>family], vnas)
-            endpoint = &table.endpoints[<int32_t>winner]
-            right = 2 * endpoint.first if endpoint.n_members == 1 else 2 * winner + 1
-            assert verdict == right, "ports: a verdict is not the first in order of registration"
+        check_answers(c, port, family, winners[family], specific)
     return n
+
+
+cdef int check_answers(const MachineTables* c, const PortRow* port, int family, winners, specific) except -1:
+    """Check what the data plane says of a port, for every VNAS number there is room for."""
+    cdef const Plane* plane = &c.plane
+    cdef uint32_t slot = port.slots[family]
+    cdef int32_t vnas, stored, right
+    cdef const Endpoint* endpoint
+    assert plane.c.ports.directory[family * VNAS_PLACES + port.place] == slot * plane.width, "ports: the data plane reads another slot"
+    if slot == ASK_SLOT:
+        return 0
+    assert FIRST_SLOT <= slot < plane.n_slots, "ports: a slot outside the answers"
+    for vnas in range(<int32_t>plane.width - 2):
+        stored = plane_get(plane, slot, vnas)
+        right = NO_SOCKET + VNAS_STORED
+        if vnas in specific:
+            right = VNAS_ASK
+        elif vnas in winners:
+            endpoint = &c.sockets.endpoints[<int32_t>winners[vnas]]
+            right = endpoint.first + VNAS_STORED if endpoint.n_members == 1 else VNAS_ASK
+        assert stored == right, f"ports: the data plane's answer for VNAS number {vnas} is {stored}, not {right}"
+    return 0
+
+
+cdef int check_plane_addresses(const MachineTables* c) except -1:
+    """Check that each address is in its line, or its line says that some are elsewhere."""
+    cdef const AddressTable* table = &c.addresses
+    cdef int32_t row = table.first
+    cdef uint32_t[2] n_lined
+    cdef uint32_t[2] n_elsewhere
+    cdef int place
+    n_lined[0] = n_lined[1] = n_elsewhere[0] = n_elsewhere[1] = 0
+    while row >= 0:
+        address = &table.rows[row]
+        family = family_of(address.hi, address.lo)
+        place = plane_find_address(&c.plane, row, address.hi, address.lo, address.vlan, address.vnas)
+        assert place >= 0, "plane: an address is lost"
+        if place > 0:
+            n_lined[<int>family] += 1
+        else:
+            n_elsewhere[<int>family] += 1
+        row = address.next
+    for family in (IPV4, IPV6):
+        assert n_lined[<int>family] == c.plane.n_lined[<int>family], "plane: n_lined is wrong"
+        assert n_elsewhere[<int>family] == c.plane.n_elsewhere[<int>family], "plane: n_elsewhere is wrong"
+    return plane_check(&c.plane)
 
 
 cdef int check_sockets(const MachineTables* c) except -1:
@@ -224,3 +269,4 @@ def check_tables(Tables tables not None):
     check_addresses(&tables.c)
     check_sockets(&tables.c)
     check_routes(&tables.c)
+    check_plane_addresses(&tables.c)

@@ -1,20 +1,20 @@
-# The port table and the socket table.
+# The port table and the socket table: the control plane, which people read and the data plane (plane.h) is made from.
 #
-#   directory[protocol, port] → PortRow ─ by_vnas[family]: VNAS number → verdict          (what dispatch reads)
-#                                   └ first … last: its sockets in order of registration (what people read)
+#   directory[protocol, port] → PortRow ─ first … last: its sockets in order of registration
+#                                       └ slots[family]: its answers in the data plane, VNAS → socket or outcome
 #   endpoints: (protocol, port, VNAS, recipient address, v6only) → Endpoint → its sockets, more than one when they share
 #
-# A verdict is the answer for ANY sockets, worked out when a socket comes or goes, so that dispatch needs one probe however
-# many sockets a port has: 2 * socket, or 2 * endpoint + 1 when a flow hash must choose. Ports that have sockets with a
-# specific address pay a second probe, and the order of registration decides between the two answers.
+# The answer for ANY sockets is worked out when a socket comes or goes, so that dispatch needs one load however many
+# sockets a port has. Where that is not enough the answer is VNAS_ASK: for the VNASs whose sockets share the port or have a
+# specific address there, and for all VNASs of a port that few of many have.
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from vnasfast.tables.counts cimport CountTable
 from vnasfast.tables.hashing cimport HashSeed, hash_address
 from vnasfast.tables.index cimport HashIndex, RowPool, index_tag
+from vnasfast.tables.plane cimport Plane
 from vnasfast.tables.usage cimport Usage
-from vnasfast.tables.verdicts cimport VerdictMap
 
 cdef enum:
     N_PROTOCOLS = 5
@@ -52,10 +52,10 @@ cdef struct Endpoint:
     uint8_t v6only
 
 cdef struct PortRow:
-    VerdictMap by_vnas[2]           # IPv4, IPv6: VNAS number → verdict
-    uint32_t vnas_sum[2]            # of the VNAS numbers in by_vnas: with one entry it names it
+    uint32_t slots[2]               # IPv4, IPv6: of the data plane's answers; one and the same until they differ
+    uint32_t n_vnases[2]            # IPv4, IPv6: with ANY sockets here
+    uint32_t vnas_sum[2]            # of their numbers: with one it names it
     int32_t n_sockets
-    int32_t n_specific              # endpoints with a specific address
     int32_t first, last             # sockets in order of registration
     uint32_t place                  # in the directory: protocol number << 16 | port
 
@@ -71,6 +71,7 @@ cdef struct SocketTable:
     Usage* usage                    # beside rows, not in them: counting touches nothing else
     int32_t usage_capacity
     CountTable loopback_owners      # (loopback address, port row) → VNASs with an endpoint there
+    CountTable specific             # (VNAS number, port row) → endpoints with a specific address
     uint64_t last_order
 
 cdef inline int32_t port_find(const SocketTable* table, uint32_t protocol, uint32_t port) noexcept nogil:
@@ -98,9 +99,13 @@ cdef inline int32_t endpoint_find(const SocketTable* table, const HashSeed* seed
 cdef int socket_init(SocketTable* table) except -1
 cdef void socket_free(SocketTable* table) noexcept nogil
 # The caller has checked that it may be bound, and links the socket to its process.
-cdef int32_t socket_add(SocketTable* table, const HashSeed* seed, uint32_t protocol, uint16_t port, uint64_t hi,
+cdef int32_t socket_add(SocketTable* table, Plane* plane, const HashSeed* seed, uint32_t protocol, uint16_t port, uint64_t hi,
                         uint64_t lo, bint v6only, bint sharing, int32_t vnas, int32_t process) except -1
-cdef void socket_remove(SocketTable* table, const HashSeed* seed, int32_t socket) noexcept nogil
+cdef void socket_remove(SocketTable* table, Plane* plane, const HashSeed* seed, int32_t socket) noexcept nogil
+# The endpoint of the ANY socket that comes first in a VNAS, for a family; -1: it has none.
+cdef int32_t first_any(const SocketTable* table, const HashSeed* seed, int32_t port, int32_t vnas, int family) noexcept nogil
+# What the data plane says of a VNAS with a slot of its own.
+cdef int32_t stored_for(const SocketTable* table, const HashSeed* seed, int32_t port, int32_t vnas, int family) noexcept nogil
 # Whether a living socket forbids another with this recipient address.
 cdef bint socket_in_use(const SocketTable* table, const HashSeed* seed, uint32_t protocol, uint16_t port, uint64_t hi,
                         uint64_t lo, bint sharing, int32_t vnas) noexcept nogil

@@ -4,6 +4,7 @@ from libc.stdint cimport int32_t
 
 from vnasfast.tables.addresses cimport AddressTable
 from vnasfast.tables.hashing cimport HashSeed
+from vnasfast.tables.plane cimport Plane
 from vnasfast.tables.processes cimport ProcessTable
 from vnasfast.tables.routes cimport RoutingTable
 from vnasfast.tables.sockets cimport SocketTable
@@ -20,6 +21,7 @@ cdef struct MachineTables:
     AddressTable addresses
     SocketTable sockets
     RoutingTable routes
+    Plane plane
     Usage outcomes[N_OUTCOMES]      # [-outcome]; [0]: delivered, to sockets open or closed
 
 cdef extern from *:

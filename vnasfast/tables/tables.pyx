@@ -10,6 +10,7 @@ from vnasfast.tables.addresses cimport (
 from vnasfast.tables.counts cimport count_find
 from vnasfast.tables.family cimport family_of, is_any, is_loopback
 from vnasfast.tables.hashing cimport hash_seed, load64
+from vnasfast.tables.plane cimport plane_free, plane_init, plane_reserve_vnas, plane_settle
 from vnasfast.tables.processes cimport process_add, process_find, process_free, process_init, process_remove
 from vnasfast.tables.routes cimport (
     route_add, route_find, route_free, route_init, route_interface, route_remove,
@@ -58,11 +59,13 @@ cdef class Tables:
         address_init(&self.c.addresses)
         socket_init(&self.c.sockets)
         route_init(&self.c.routes)
+        plane_init(&self.c.plane, seed)
         process_add(&self.c.processes, &self.c.seed, 1, -1, vnas_acquire(&self.c.vnases, &self.c.seed, 0))
         self.next_pid = 2
         self.interfaces = InterfaceNames()
 
     def __dealloc__(self):
+        plane_free(&self.c.plane)
         route_free(&self.c.routes)
         socket_free(&self.c.sockets)
         address_free(&self.c.addresses)
@@ -112,6 +115,7 @@ cdef class Tables:
         try:
             vnas = vnas_acquire(&self.c.vnases, &self.c.seed, id_of_vnas)
             try:
+                plane_reserve_vnas(&self.c.plane, vnas)
                 process_add(&self.c.processes, &self.c.seed, number, parent_row, vnas)
             except MemoryError:
                 vnas_release(&self.c.vnases, &self.c.seed, vnas)
@@ -147,7 +151,7 @@ cdef class Tables:
         number = self.interfaces.acquire(interface)
         pthread_rwlock_wrlock(&self.changing)
         try:
-            address_add(&self.c.addresses, &self.c.seed, hi, lo, vlan, vnas, number)
+            address_add(&self.c.addresses, &self.c.plane, &self.c.seed, hi, lo, vlan, vnas, number)
             self.c.vnases.rows[vnas].n_users += 1
         except MemoryError:
             self.interfaces.release(number)
@@ -165,7 +169,7 @@ cdef class Tables:
             return False
         number = self.c.addresses.rows[row].interface
         pthread_rwlock_wrlock(&self.changing)
-        address_remove(&self.c.addresses, &self.c.seed, row)
+        address_remove(&self.c.addresses, &self.c.plane, &self.c.seed, row)
         vnas_release(&self.c.vnases, &self.c.seed, vnas)
         pthread_rwlock_unlock(&self.changing)
         self.interfaces.release(number)
@@ -202,7 +206,8 @@ cdef class Tables:
             )
         pthread_rwlock_wrlock(&self.changing)
         try:
-            socket = socket_add(&self.c.sockets, &self.c.seed, number, port, hi, lo, v6only, sharing, vnas, process)
+            socket = socket_add(&self.c.sockets, &self.c.plane, &self.c.seed, number, port, hi, lo, v6only, sharing, vnas,
+                                process)
             following = self.c.processes.rows[process].first_socket
             self.c.sockets.rows[socket].previous_of_process = -1
             self.c.sockets.rows[socket].next_of_process = following
@@ -225,7 +230,7 @@ cdef class Tables:
             self.c.sockets.rows[row.next_of_process].previous_of_process = row.previous_of_process
         usage_add(&self.c.processes.rows[process].closed, &self.c.sockets.usage[socket])
         usage_add(&self.c.vnases.rows[self.c.processes.rows[process].vnas].closed, &self.c.sockets.usage[socket])
-        socket_remove(&self.c.sockets, &self.c.seed, socket)
+        socket_remove(&self.c.sockets, &self.c.plane, &self.c.seed, socket)
         return 0
 
     def close(self, int32_t socket):

@@ -1,0 +1,109 @@
+/* Many parsed keys to answers at once, by the data plane alone: the hot loop. What it can't answer it lists.
+ *
+ * Compiled for each vector path (lookup_path.h); VNAS_VECTOR_… of vnasfast/vector.h says which path to take.
+ */
+#ifndef VNASFAST_DISPATCH_LOOKUP_H
+#define VNASFAST_DISPATCH_LOOKUP_H
+
+#include <string.h>
+#include "vnasfast/tables/plane.h"
+#include "vnasfast/vector.h"
+#if VNAS_HAS_AVX2
+#include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+enum {
+    VNAS_BATCH = 32,            /* packets looked up together: as many lines in flight as a core keeps */
+    VNAS_KEYS_AHEAD = 2048,     /* bytes */
+    VNAS_LARGE = 256 << 10,     /* bytes of tables, from which on they outgrow the caches next to the core: prefetch */
+};
+
+/* FlowKeyIpv4 and FlowKey of typedefs.pxd, in the words that are compared; dispatcher.pyx holds them together. */
+typedef struct {
+    uint32_t destination, source;
+    uint16_t destination_port, source_port, vlan;
+    uint8_t protocol;
+    int8_t status;
+} VnasKeyIpv4;
+
+typedef struct {
+    uint64_t hi, lo, source[2];
+    uint16_t destination_port, source_port, vlan;
+    uint8_t protocol;
+    int8_t status;
+    uint64_t rest;
+} VnasKey;
+
+/* What the loops over one batch leave for each other. */
+typedef struct {
+    uint32_t line[VNAS_BATCH];      /* offset of the line; later of the answer */
+    uint32_t key[VNAS_BATCH];
+    uint32_t vlan[VNAS_BATCH];
+    uint32_t place[VNAS_BATCH];
+    uint32_t value[VNAS_BATCH];
+    const char *at[VNAS_BATCH];     /* the line, where keys of both families are mixed */
+    uint8_t ipv6[VNAS_BATCH];
+    uint32_t n_ipv6;
+    uint32_t ask;
+} __attribute__((aligned(64))) VnasBatch;
+
+/* All ones when addresses changed since `changes` was read, or were being changed then. */
+static inline uint32_t vnas_changed(const VnasPlane *plane, uint64_t changes)
+{
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return (changes & 1) | (__atomic_load_n(&plane->address_changes, __ATOMIC_RELAXED) != changes) ? ~0u : 0;
+}
+
+static inline size_t vnas_list(uint32_t mask, size_t start, uint16_t *ask, size_t n_ask)
+{
+    while (__builtin_expect(mask != 0, 0)) {
+        ask[n_ask++] = (uint16_t)(start + (size_t)__builtin_ctz(mask));
+        mask &= mask - 1;
+    }
+    return n_ask;
+}
+
+#define LOOKUP_AVX2 0
+#define LOOKUP(name) vnas_portable_##name
+#include "vnasfast/dispatch/lookup_path.h"
+#undef LOOKUP
+#undef LOOKUP_AVX2
+
+#if VNAS_HAS_AVX2
+#pragma GCC push_options
+#pragma GCC target("avx2,bmi,bmi2")
+#define LOOKUP_AVX2 1
+#define LOOKUP(name) vnas_avx2_##name
+#include "vnasfast/dispatch/lookup_path.h"
+#undef LOOKUP
+#undef LOOKUP_AVX2
+#pragma GCC pop_options
+#endif
+
+/* Answer up to 65,536 keys. `ask` receives the positions, in order, of those that the control plane must be asked about: their results
+ * mean nothing yet. Returns their number. The caller has entered as a reader. */
+static inline size_t vnas_lookup_ipv4(
+    int vector, const VnasPlane *plane, const VnasKeyIpv4 *keys, size_t n, int32_t *results, uint16_t *ask)
+{
+#if VNAS_HAS_AVX2
+    if (vector == VNAS_VECTOR_AVX2)
+        return vnas_avx2_keys_ipv4(plane, keys, n, results, ask);
+#endif
+    (void)vector;
+    return vnas_portable_keys_ipv4(plane, keys, n, results, ask);
+}
+
+static inline size_t vnas_lookup(
+    int vector, const VnasPlane *plane, const VnasKey *keys, size_t n, int32_t *results, uint16_t *ask)
+{
+#if VNAS_HAS_AVX2
+    if (vector == VNAS_VECTOR_AVX2)
+        return vnas_avx2_keys(plane, keys, n, results, ask);
+#endif
+    (void)vector;
+    return vnas_portable_keys(plane, keys, n, results, ask);
+}
+
+#endif

@@ -1,0 +1,93 @@
+/* The data plane: what dispatch reads of the tables, and nothing else. tables/plane.pyx writes it.
+ *
+ *   ANY-address table                   port table and socket table
+ *   (VLAN, address) → owner             directory[family][protocol, port] → answers[owner]
+ *
+ * An owner stands for a VNAS: its VNAS number + VNAS_FIRST_OWNER, or one of the two below. The answer for (port, owner) is what
+ * dispatch returns, a socket ID or an outcome, or VNAS_ASK where ANY sockets alone don't decide.
+ *
+ * Nothing that a reader may look at moves or is freed under it (tables/readers.pxd), and each change that a reader can see is
+ * one store. Memory that was never written is zero, and zero means none: owner 0 is nobody, stored answer 0 is NO_SOCKET.
+ */
+#ifndef VNASFAST_TABLES_PLANE_H
+#define VNASFAST_TABLES_PLANE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    VNAS_LINE_SLOTS = 7,        /* addresses in a line; its eighth value says what a miss means */
+    VNAS_OWNER_BITS = 20,
+    VNAS_NOBODY = 0,            /* owners: no VNAS has the address */
+    VNAS_ELSEWHERE = 1,         /* the control plane knows */
+    VNAS_FIRST_OWNER = 2,
+    VNAS_PLACES = 5 << 16,      /* of the directory, for one family */
+    VNAS_NO_IPV6_ROW = 0,       /* rows of IPv6 addresses: nobody */
+    VNAS_IPV6_ELSEWHERE = 1,
+    VNAS_FIRST_IPV6_ROW = 2,
+    VNAS_STORED = 3,            /* answers are stored with this added, so that zero is NO_SOCKET */
+};
+#define VNAS_OWNER_MASK ((1u << VNAS_OWNER_BITS) - 1)
+#define VNAS_ASK INT32_MIN      /* a stored answer: the control plane knows */
+
+/* One cache line. A key is an IPv4 address, or 32 bits of an IPv6 address's hash. An IPv4 value is VLAN << 20 | owner, an IPv6 value
+ * the address's row. values[7] is NOBODY, or ELSEWHERE once an address found no room here. */
+typedef struct {
+    uint32_t keys[8];
+    uint32_t values[8];
+} __attribute__((aligned(64))) VnasLine;
+
+typedef struct {
+    uint32_t shift;             /* 32 - log2(number of lines), at most 31 */
+    uint32_t unused[15];
+    VnasLine lines[];
+} __attribute__((aligned(64))) VnasLines;
+
+typedef struct {
+    uint64_t hi, lo;
+    uint32_t value;             /* VLAN << 20 | owner */
+    uint32_t unused;
+} VnasIpv6Row;
+
+/* What changes together: an array of answers for each port, one as long as the other, and where each begins. */
+typedef struct {
+    int32_t *answers;
+    uint32_t *directory;  /* [2 * VNAS_PLACES] */
+} VnasPorts;
+
+typedef struct {
+    uint32_t ipv4_seed[3];
+    uint64_t ipv6_seed[3];
+    VnasLines *ipv4, *ipv6;
+    VnasIpv6Row *ipv6_rows;
+    VnasPorts *ports;
+    uint64_t address_changes;   /* rises before and after each change of the ANY-address table: odd while one is being made */
+    uint64_t bytes;             /* that dispatch may read at random */
+} VnasPlane;
+
+#define VNAS_LOAD(place) __atomic_load_n(&(place), __ATOMIC_ACQUIRE)
+#define VNAS_STORE(place, value) __atomic_store_n(&(place), value, __ATOMIC_RELEASE)
+
+static inline uint32_t vnas_ipv4_hash(const VnasPlane *plane, uint32_t address, uint32_t vlan)
+{
+    /* Two rounds: the upper bits of one product alone would depend on few bits of a stride of addresses. */
+    uint32_t mixed = (address + vlan * plane->ipv4_seed[1]) * plane->ipv4_seed[0];
+    mixed ^= mixed >> 15;
+    return mixed * plane->ipv4_seed[2];
+}
+
+static inline uint64_t vnas_ipv6_hash(const VnasPlane *plane, uint64_t hi, uint64_t lo, uint32_t vlan)
+{
+    unsigned __int128 product =
+        (unsigned __int128)(lo ^ plane->ipv6_seed[0] ^ vlan * plane->ipv6_seed[2]) * (hi ^ plane->ipv6_seed[1]);
+    return (uint64_t)(product >> 64) ^ (uint64_t)product;
+}
+
+/* Steps 3 and 4 as far as ANY sockets decide. `place` is protocol number << 16 | port. */
+static inline int32_t vnas_stored_answer(const VnasPlane *plane, uint32_t family, uint32_t place, uint32_t owner)
+{
+    const VnasPorts *ports = VNAS_LOAD(plane->ports);
+    return ports->answers[VNAS_LOAD(ports->directory[family * VNAS_PLACES + place]) + owner];
+}
+
+#endif

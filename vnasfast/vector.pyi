@@ -1,0 +1,3 @@
+best: str
+name: str
+paths: tuple[str, ...]
