@@ -12,7 +12,7 @@ from vnasfast.tables.family cimport IPV4, family_of, is_any, is_loopback
 from vnasfast.tables.hashing cimport hash_flow, load64
 from vnasfast.tables.processes cimport process_find
 from vnasfast.tables.sockets cimport Endpoint, NO_PROTOCOL, SocketTable, port_find, protocol_number
-from vnasfast.tables.tables cimport MachineTables
+from vnasfast.tables.tables cimport MachineTables, endpoint_of
 from vnasfast.typedefs cimport FIRST_FRAGMENT, FOLLOWS_FIRST, LATER_FRAGMENT, MALFORMED, FlowKey
 
 from vnasfast.dispatch.explanation import Explanation, Step
@@ -103,11 +103,11 @@ cdef class Walk:
         cdef const SocketTable* table = &self.c.sockets
         cdef int32_t row = port_find(table, protocol_number(self.key.protocol), self.key.source_port)
         cdef int32_t socket = table.ports[row].first if row >= 0 else -1
-        cdef const Endpoint* endpoint
+        cdef Endpoint endpoint
         owners = set()
         while socket >= 0:
-            endpoint = &table.endpoints[table.rows[socket].endpoint]
-            if self.receives(endpoint, hi, lo):
+            endpoint = endpoint_of(self.c, socket)
+            if self.receives(&endpoint, hi, lo):
                 owners.add(endpoint.vnas)
                 self.look(f"socket {socket} of the source port, VNAS {self.c.vnases.rows[endpoint.vnas].id}: may own it")
             socket = table.rows[socket].next_on_port
@@ -156,11 +156,11 @@ cdef class Walk:
         """Choose among the sockets that share the first's endpoint."""
         cdef const SocketTable* table = &self.c.sockets
         cdef int32_t endpoint = table.rows[first].endpoint
-        cdef int32_t socket = table.ports[table.endpoints[endpoint].port].first
+        cdef int32_t socket = table.ports[endpoint_of(self.c, first).port].first
         cdef uint64_t flow = hash_flow(&self.c.seed, self.key) >> 32
         members = []
         while socket >= 0:
-            if table.rows[socket].endpoint == endpoint:
+            if socket == first or (endpoint >= 0 and table.rows[socket].endpoint == endpoint):
                 members.append(socket)
             socket = table.rows[socket].next_on_port
         if len(members) == 1:
@@ -177,9 +177,9 @@ cdef class Walk:
         """Step 4, policy registration."""
         cdef const SocketTable* table = &self.c.sockets
         cdef int32_t socket = table.ports[port].first
-        cdef const Endpoint* endpoint
+        cdef Endpoint endpoint
         while socket >= 0:
-            endpoint = &table.endpoints[table.rows[socket].endpoint]
+            endpoint = endpoint_of(self.c, socket)
             if is_any(endpoint.hi, endpoint.lo):
                 said = "ANY" + (", IPv6 only" if endpoint.v6only else
                                 ", IPv4 only" if family_of(endpoint.hi, endpoint.lo) == IPV4 else "")
@@ -188,7 +188,7 @@ cdef class Walk:
             said = f"socket {socket}: {said}, VNAS {self.c.vnases.rows[endpoint.vnas].id}"
             if endpoint.vnas != vnas:
                 self.look(said + ": another VNAS")
-            elif not self.receives(endpoint, hi, lo):
+            elif not self.receives(&endpoint, hi, lo):
                 self.look(said + (": another family" if endpoint.any else ": another address"))
             else:
                 self.look(said + ": matches")

@@ -7,9 +7,7 @@
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from vnasfast.tables.family cimport family_of
-from vnasfast.tables.plane cimport (
-    VNAS_ASK, VNAS_FIRST_OWNER, VNAS_OWNER_MASK, VNAS_STORED, stored_answer,
-)
+from vnasfast.tables.plane cimport VNAS_ASK, VNAS_FIRST_OWNER, VNAS_STORED, plane_has_owner, stored_answer
 from vnasfast.tables.tables cimport MachineTables
 from vnasfast.typedefs cimport FlowKey
 
@@ -21,7 +19,7 @@ cdef inline int32_t choose_socket(const MachineTables* tables, const FlowKey* ke
                                   int32_t vnas) noexcept nogil:
     """Steps 3 and 4: a socket, NO_PORT or NO_SOCKET. `hi` and `lo` are the destination, `vnas` its VNAS number."""
     cdef int32_t stored
-    if <uint32_t>vnas <= VNAS_OWNER_MASK - VNAS_FIRST_OWNER:
+    if plane_has_owner(vnas):
         stored = stored_answer(&tables.plane.c, family_of(hi, lo), protocol << 16 | key.destination_port,
                                VNAS_FIRST_OWNER + <uint32_t>vnas)
         if stored != VNAS_ASK:

@@ -12,9 +12,9 @@ from vnasfast.tables.plane cimport (
 from vnasfast.tables.processes cimport process_find
 from vnasfast.tables.routes cimport RoutingTable, prefix_word, route_find
 from vnasfast.tables.sockets cimport (
-    Endpoint, PortRow, SocketTable, endpoint_find,
+    N_PROTOCOLS, Endpoint, PortRow, SocketTable, endpoint_find,
 )
-from vnasfast.tables.tables cimport MachineTables, Tables
+from vnasfast.tables.tables cimport MachineTables, Tables, endpoint_of
 from vnasfast.tables.vnases cimport vnas_find
 from vnasfast.typedefs cimport NO_SOCKET
 
@@ -120,26 +120,33 @@ cdef int check_port(const MachineTables* c, int32_t row) except -1:
     cdef const PortRow* port = &table.ports[row]
     cdef int32_t socket = port.first, previous = -1, n = 0
     cdef uint64_t order = 0
-    cdef const Endpoint* endpoint
-    winners = ({}, {})
+    cdef Endpoint endpoint
+    winners = ({}, {})      # VNAS number → (its first ANY socket, its endpoint or -1)
+    plain, others = [], set()
     specific = {}
     assert table.directory[port.place] == row + 1, "ports: the directory names another row"
     while socket >= 0:
-        endpoint = &table.endpoints[table.rows[socket].endpoint]
+        endpoint = endpoint_of(c, socket)
         assert endpoint.port == row, "ports: a socket's endpoint names another port"
+        if table.rows[socket].endpoint < 0:
+            plain.append(endpoint.vnas)
+        else:
+            others.add(endpoint.vnas)
         assert table.rows[socket].previous_on_port == previous and table.rows[socket].order > order, "ports: order is broken"
         if not endpoint.any:
             specific.setdefault(endpoint.vnas, set()).add(table.rows[socket].endpoint)
         else:
             if not endpoint.v6only:
-                winners[IPV4].setdefault(endpoint.vnas, table.rows[socket].endpoint)
+                winners[IPV4].setdefault(endpoint.vnas, (socket, table.rows[socket].endpoint))
             if not family_of(endpoint.hi, endpoint.lo) == IPV4:
-                winners[IPV6].setdefault(endpoint.vnas, table.rows[socket].endpoint)
+                winners[IPV6].setdefault(endpoint.vnas, (socket, table.rows[socket].endpoint))
         order = table.rows[socket].order
         previous = socket
         socket = table.rows[socket].next_on_port
         n += 1
     assert previous == port.last and n == port.n_sockets > 0, "ports: the order misses sockets"
+    assert len(set(plain)) == len(plain) and not others.intersection(plain), "ports: a plain socket is not its VNAS's only one"
+    assert not plain or port.slots[IPV4] != ASK_SLOT, "ports: a plain socket on a port without answers"
     for vnas, endpoints in specific.items():
         socket = count_find(&table.specific, &c.seed, 0, vnas, row)
         assert socket >= 0 and table.specific.rows[socket].n == len(endpoints), "ports: a VNAS's specific endpoints are miscounted"
@@ -155,7 +162,6 @@ cdef int check_answers(const MachineTables* c, const PortRow* port, int family, 
     cdef const Plane* plane = &c.plane
     cdef uint32_t slot = port.slots[family]
     cdef int32_t vnas, stored, right
-    cdef const Endpoint* endpoint
     assert plane.c.ports.directory[family * VNAS_PLACES + port.place] == slot * plane.width, "ports: the data plane reads another slot"
     if slot == ASK_SLOT:
         return 0
@@ -166,8 +172,8 @@ cdef int check_answers(const MachineTables* c, const PortRow* port, int family, 
         if vnas in specific:
             right = VNAS_ASK
         elif vnas in winners:
-            endpoint = &c.sockets.endpoints[<int32_t>winners[vnas]]
-            right = endpoint.first + VNAS_STORED if endpoint.n_members == 1 else VNAS_ASK
+            first, row = winners[vnas]
+            right = first + VNAS_STORED if row < 0 or c.sockets.endpoints[<int32_t>row].n_members == 1 else VNAS_ASK
         assert stored == right, f"ports: the data plane's answer for VNAS number {vnas} is {stored}, not {right}"
     return 0
 
@@ -224,6 +230,11 @@ cdef int check_sockets(const MachineTables* c) except -1:
         if is_loopback(endpoint.hi, endpoint.lo):
             key = (endpoint.hi, endpoint.lo, endpoint.port)
             loopback.setdefault(key, set()).add(endpoint.vnas)
+    for row in range(N_PROTOCOLS << 16):
+        if table.directory[row] != 0:
+            ports.add(table.directory[row] - 1)
+    for row in range(table.pool.n_rows):
+        n_members += table.rows[row].order != 0 and table.rows[row].endpoint < 0
     for row in ports:
         n += check_port(c, row)
     assert n == n_members == pool_n_live(&table.pool), "sockets: some are on no port"

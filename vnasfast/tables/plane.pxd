@@ -73,6 +73,10 @@ cdef int plane_find_address(const Plane* plane, int32_t row, uint64_t hi, uint64
 # Frees what no reader can see any more.
 cdef void plane_settle(Plane* plane) noexcept nogil
 
+cdef inline bint plane_has_owner(int32_t vnas) noexcept nogil:
+    """Whether the data plane can name a VNAS number; of others the control plane knows."""
+    return <uint32_t>vnas <= VNAS_OWNER_MASK - VNAS_FIRST_OWNER
+
 # Room for a VNAS number and for an address, or MemoryError; then the changes, which can't fail.
 cdef int plane_reserve_vnas(Plane* plane, int32_t vnas) except -1
 # True: the family's addresses want a larger table. Whoever has them all makes it, fills it and has it used.
@@ -88,6 +92,7 @@ cdef void plane_remove_address(Plane* plane, int32_t row, uint64_t hi, uint64_t 
 cdef bint plane_affords_slot(const Plane* plane, int32_t n_sockets) noexcept nogil
 cdef uint32_t plane_take_slot(Plane* plane) except 0        # all NO_SOCKET, or MemoryError
 cdef void plane_give_slot(Plane* plane, uint32_t slot) noexcept nogil     # the directory does not name it any more
+cdef void plane_copy_slot(Plane* plane, uint32_t source, uint32_t target) noexcept nogil
 cdef void plane_point(Plane* plane, uint32_t family, uint32_t place, uint32_t slot) noexcept nogil
 cdef void plane_put(Plane* plane, uint32_t slot, int32_t vnas, int32_t stored) noexcept nogil
 cdef int32_t plane_get(const Plane* plane, uint32_t slot, int32_t vnas) noexcept nogil

@@ -168,7 +168,7 @@ cdef void measure(Plane* plane) noexcept nogil:
 # ---- addresses ------------------------------------------------------------------------------------------------------
 
 cdef inline uint32_t owner_of(int32_t vnas) noexcept nogil:
-    return VNAS_FIRST_OWNER + <uint32_t>vnas if <uint32_t>vnas <= VNAS_OWNER_MASK - VNAS_FIRST_OWNER else VNAS_ELSEWHERE
+    return VNAS_FIRST_OWNER + <uint32_t>vnas if plane_has_owner(vnas) else VNAS_ELSEWHERE
 
 
 cdef inline VnasLine* line_of(const Plane* plane, VnasLines* table, bint ipv6, uint64_t hi, uint64_t lo, uint16_t vlan,
@@ -366,6 +366,11 @@ cdef void plane_give_slot(Plane* plane, uint32_t slot) noexcept nogil:
     if slot >= FIRST_SLOT:
         readers_retire(&plane.readers, NULL, 0, slot)
         plane_settle(plane)
+
+
+cdef void plane_copy_slot(Plane* plane, uint32_t source, uint32_t target) noexcept nogil:
+    copy_answers(plane.c.ports.answers + <size_t>target * plane.width,
+                 plane.c.ports.answers + <size_t>source * plane.width, plane.width)
 
 
 cdef void plane_point(Plane* plane, uint32_t family, uint32_t place, uint32_t slot) noexcept nogil:

@@ -4,6 +4,9 @@
 #                                       └ slots[family]: its answers in the data plane, VNAS → socket or outcome
 #   endpoints: (protocol, port, VNAS, recipient address, v6only) → Endpoint → its sockets, more than one when they share
 #
+# Nearly all sockets are plain: an ANY socket for both families, the only socket that its VNAS has on the port, where the port has answers
+# of its own. It is found by its answer and has no endpoint, which would take more memory than all else of it.
+#
 # The answer for ANY sockets is worked out when a socket comes or goes, so that dispatch needs one load however many
 # sockets a port has. Where that is not enough the answer is VNAS_ASK: for the VNASs whose sockets share the port or have a
 # specific address there, and for all VNASs of a port that few of many have.
@@ -33,12 +36,11 @@ cdef extern from *:
     uint32_t protocol_number "vnas_protocol_number"(uint32_t protocol) noexcept nogil
 
 cdef struct SocketRow:
-    uint64_t order                  # of registration, from 1, never used twice; 0: the row is free
-    int32_t endpoint
+    uint64_t order                  # twice its number in the order of registration, never used twice, + 1 if it shares; 0: free
+    int32_t endpoint                # its row; negative: ~ the row of the port table, of a plain socket
     int32_t process                 # row of the process table
     int32_t previous_on_port, next_on_port
     int32_t previous_of_process, next_of_process
-    uint8_t sharing
 
 cdef struct Endpoint:
     uint64_t hi, lo                 # recipient address; :: or 0.0.0.0 for ANY
@@ -68,11 +70,14 @@ cdef struct SocketTable:
     Endpoint* endpoints
     RowPool pool
     SocketRow* rows
-    Usage* usage                    # beside rows, not in them: counting touches nothing else
-    int32_t usage_capacity
+    Usage* usage                    # beside rows, not in them: counting touches nothing else; zero until a packet is counted
+    size_t usage_bytes
     CountTable loopback_owners      # (loopback address, port row) → VNASs with an endpoint there
     CountTable specific             # (VNAS number, port row) → endpoints with a specific address
     uint64_t last_order
+
+cdef inline bint shares_port(const SocketRow* row) noexcept nogil:
+    return row.order & 1
 
 cdef inline int32_t port_find(const SocketTable* table, uint32_t protocol, uint32_t port) noexcept nogil:
     """Find the port row; `protocol` is a protocol number 0..4."""
@@ -101,11 +106,11 @@ cdef void socket_free(SocketTable* table) noexcept nogil
 # The caller has checked that it may be bound, and links the socket to its process.
 cdef int32_t socket_add(SocketTable* table, Plane* plane, const HashSeed* seed, uint32_t protocol, uint16_t port, uint64_t hi,
                         uint64_t lo, bint v6only, bint sharing, int32_t vnas, int32_t process) except -1
-cdef void socket_remove(SocketTable* table, Plane* plane, const HashSeed* seed, int32_t socket) noexcept nogil
+cdef void socket_remove(SocketTable* table, Plane* plane, const HashSeed* seed, int32_t socket, int32_t vnas) noexcept nogil
 # The endpoint of the ANY socket that comes first in a VNAS, for a family; -1: it has none.
 cdef int32_t first_any(const SocketTable* table, const HashSeed* seed, int32_t port, int32_t vnas, int family) noexcept nogil
 # What the data plane says of a VNAS with a slot of its own.
 cdef int32_t stored_for(const SocketTable* table, const HashSeed* seed, int32_t port, int32_t vnas, int family) noexcept nogil
 # Whether a living socket forbids another with this recipient address.
-cdef bint socket_in_use(const SocketTable* table, const HashSeed* seed, uint32_t protocol, uint16_t port, uint64_t hi,
-                        uint64_t lo, bint sharing, int32_t vnas) noexcept nogil
+cdef bint socket_in_use(const SocketTable* table, const Plane* plane, const HashSeed* seed, uint32_t protocol, uint16_t port,
+                        uint64_t hi, uint64_t lo, bint sharing, int32_t vnas) noexcept nogil

@@ -13,12 +13,29 @@ from vnasfast.tables.index cimport (
 )
 from vnasfast.tables.plane cimport (
     ASK_SLOT, NO_PORT_SLOT, VNAS_ASK, VNAS_STORED, Plane, plane_affords_slot, plane_give_slot, plane_point,
-    plane_put, plane_take_slot,
+    plane_copy_slot, plane_get, plane_has_owner, plane_put, plane_take_slot,
 )
 from vnasfast.tables.readers cimport readers_reserve
 from vnasfast.typedefs cimport NO_SOCKET
 
+cdef extern from *:
+    """
+    #include <sys/mman.h>
+    /* Larger, and zero behind what it was; what was never written stays without memory. */
+    static inline void *vnas_enlarge(void *memory, size_t n_bytes, size_t larger) {
+        void *moved = memory == NULL
+            ? mmap(NULL, larger, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+            : mremap(memory, n_bytes, larger, MREMAP_MAYMOVE);
+        return moved == MAP_FAILED ? NULL : moved;
+    }
+    """
+    void* enlarge "vnas_enlarge"(void* memory, size_t n_bytes, size_t larger) noexcept nogil
+    int munmap(void* memory, size_t n_bytes) noexcept nogil
+
 cdef uint64_t ANY_IPV4_LO = 0xffff0000
+
+cdef enum:
+    BOTH_FAMILIES = 3       # bit IPV4 and bit IPV6
 
 
 cdef int socket_init(SocketTable* table) except -1:
@@ -41,7 +58,8 @@ cdef void socket_free(SocketTable* table) noexcept nogil:
     index_free(&table.endpoint_index)
     pool_free(&table.endpoint_pool, <void**>&table.endpoints)
     pool_free(&table.pool, <void**>&table.rows)
-    free(table.usage)
+    if table.usage != NULL:
+        munmap(table.usage, table.usage_bytes)
     table.usage = NULL
     count_free(&table.loopback_owners)
     count_free(&table.specific)
@@ -94,19 +112,21 @@ cdef int port_reserve(SocketTable* table, Plane* plane, const HashSeed* seed, in
     if port.slots[IPV4] != ipv4:
         port_fill(table, plane, seed, row, ipv4, IPV4)
     if port.slots[IPV6] != ipv6:
+        plane_copy_slot(plane, ipv4, ipv6)      # plain sockets have no endpoint to go by
         port_fill(table, plane, seed, row, ipv6, IPV6)
     return 0
 
 
 cdef void port_fill(SocketTable* table, Plane* plane, const HashSeed* seed, int32_t row, uint32_t slot,
                     int family) noexcept nogil:
-    """Work out all answers of a port for a family into a slot, and have them read."""
+    """Work out the answers of a port's endpoints for a family into a slot, and have the slot read."""
     cdef PortRow* port = &table.ports[row]
     cdef int32_t socket = port.first
     cdef int32_t vnas
     while socket >= 0:
-        vnas = table.endpoints[table.rows[socket].endpoint].vnas
-        plane_put(plane, slot, vnas, stored_for(table, seed, row, vnas, family))
+        if table.rows[socket].endpoint >= 0:
+            vnas = table.endpoints[table.rows[socket].endpoint].vnas
+            plane_put(plane, slot, vnas, stored_for(table, seed, row, vnas, family))
         socket = table.rows[socket].next_on_port
     port.slots[family] = slot
     if port.n_sockets > 0:
@@ -117,7 +137,7 @@ cdef bint families_differ(const SocketTable* table, int32_t row) noexcept nogil:
     """Whether a port has ANY sockets of one family only."""
     cdef int32_t socket = table.ports[row].first
     cdef const Endpoint* endpoint
-    while socket >= 0:
+    while socket >= 0:      # only asked of a port without answers: it has no plain sockets
         endpoint = &table.endpoints[table.rows[socket].endpoint]
         if endpoint.any and (endpoint.v6only or family_of(endpoint.hi, endpoint.lo) == IPV4):
             return True
@@ -269,100 +289,162 @@ cdef void member_remove(SocketTable* table, int32_t row, int32_t socket) noexcep
 # ---- sockets --------------------------------------------------------------------------------------------------------
 
 cdef inline bint forbids(const SocketTable* table, int32_t endpoint, bint sharing) noexcept nogil:
-    return endpoint >= 0 and not (sharing and table.rows[table.endpoints[endpoint].first].sharing)
+    return endpoint >= 0 and not (sharing and shares_port(&table.rows[table.endpoints[endpoint].first]))
 
 
-cdef bint socket_in_use(const SocketTable* table, const HashSeed* seed, uint32_t protocol, uint16_t port, uint64_t hi,
-                        uint64_t lo, bint sharing, int32_t vnas) noexcept nogil:
+cdef int32_t plain_find(const SocketTable* table, const Plane* plane, int32_t port_row, int32_t vnas) noexcept nogil:
+    """Find the plain socket of a VNAS on a port, or -1."""
+    cdef const PortRow* port = &table.ports[port_row]
+    cdef int32_t stored
+    if port.slots[IPV4] == ASK_SLOT or not plane_has_owner(vnas):
+        return -1
+    stored = plane_get(plane, port.slots[IPV4], vnas)
+    return stored - VNAS_STORED if stored >= VNAS_STORED and table.rows[stored - VNAS_STORED].endpoint < 0 else -1
+
+
+cdef bint may_be_plain(const SocketTable* table, const Plane* plane, int32_t port_row, int32_t vnas) noexcept nogil:
+    """Whether a VNAS has no socket on a port that has answers of its own."""
+    cdef const PortRow* port = &table.ports[port_row]
+    return (port.slots[IPV4] != ASK_SLOT and plane_has_owner(vnas)
+            and plane_get(plane, port.slots[IPV4], vnas) == NO_SOCKET + VNAS_STORED
+            and plane_get(plane, port.slots[IPV6], vnas) == NO_SOCKET + VNAS_STORED)
+
+
+cdef bint socket_in_use(const SocketTable* table, const Plane* plane, const HashSeed* seed, uint32_t protocol, uint16_t port,
+                        uint64_t hi, uint64_t lo, bint sharing, int32_t vnas) noexcept nogil:
     cdef int32_t row = port_find(table, protocol, port)
-    if row < 0:
+    cdef int32_t plain
+    if row < 0 or may_be_plain(table, plane, row, vnas):
         return False
+    plain = plain_find(table, plane, row, vnas)
+    if plain >= 0:
+        return hi == 0 and lo == 0 and not (sharing and shares_port(&table.rows[plain]))
     return (forbids(table, endpoint_find(table, seed, row, vnas, hi, lo, False), sharing)
             or forbids(table, endpoint_find(table, seed, row, vnas, hi, lo, True), sharing))
 
 
 cdef int usage_reserve(SocketTable* table) except -1:
-    cdef Usage* usage
-    if table.usage_capacity < table.pool.capacity:
-        usage = <Usage*>realloc(table.usage, table.pool.capacity * sizeof(Usage))
+    cdef size_t n_bytes = table.pool.capacity * sizeof(Usage)
+    cdef void* usage
+    n_bytes = (n_bytes + 4095) & ~<size_t>4095
+    if table.usage_bytes < n_bytes:
+        usage = enlarge(table.usage, table.usage_bytes, n_bytes)
         if usage == NULL:
             raise MemoryError(f"no memory for the counters of {table.pool.capacity} sockets")
-        table.usage = usage
-        table.usage_capacity = table.pool.capacity
+        table.usage = <Usage*>usage
+        table.usage_bytes = n_bytes
     return 0
+
+
+cdef void link_socket(SocketTable* table, int32_t port_row, int32_t socket) noexcept nogil:
+    """Put a socket last on its port."""
+    cdef PortRow* port = &table.ports[port_row]
+    cdef SocketRow* row = &table.rows[socket]
+    row.next_on_port = -1
+    row.previous_on_port = port.last
+    if port.last >= 0:
+        table.rows[port.last].next_on_port = socket
+    else:
+        port.first = socket
+    port.last = socket
+    port.n_sockets += 1
+
+
+cdef void unlink_socket(SocketTable* table, int32_t port_row, int32_t socket) noexcept nogil:
+    cdef PortRow* port = &table.ports[port_row]
+    cdef SocketRow* row = &table.rows[socket]
+    if row.previous_on_port >= 0:
+        table.rows[row.previous_on_port].next_on_port = row.next_on_port
+    else:
+        port.first = row.next_on_port
+    if row.next_on_port >= 0:
+        table.rows[row.next_on_port].previous_on_port = row.previous_on_port
+    else:
+        port.last = row.previous_on_port
+    port.n_sockets -= 1
+
+
+cdef void join(SocketTable* table, int32_t endpoint_row, int32_t socket) noexcept nogil:
+    """Make a socket the last member of an endpoint, which has room."""
+    cdef Endpoint* endpoint = &table.endpoints[endpoint_row]
+    if endpoint.n_members == 0:
+        endpoint.first = socket
+    else:
+        endpoint.members[endpoint.n_members] = socket
+    endpoint.n_members += 1
+    table.rows[socket].endpoint = endpoint_row
 
 
 cdef int32_t socket_add(SocketTable* table, Plane* plane, const HashSeed* seed, uint32_t protocol, uint16_t port, uint64_t hi,
                         uint64_t lo, bint v6only, bint sharing, int32_t vnas, int32_t process) except -1:
-    cdef int32_t port_row = -1, endpoint_row = -1
+    cdef int32_t port_row = -1, endpoint_row = -1, plain
     cdef int32_t socket = pool_take(&table.pool, <void**>&table.rows, sizeof(SocketRow))
     cdef bint any_address = is_any(hi, lo)
-    cdef int families
-    cdef Endpoint* endpoint
+    cdef int families = 0
     cdef SocketRow* row
     try:
         usage_reserve(table)
         readers_reserve(&plane.readers, 8)
         port_row = port_take(table, protocol, port)
         port_reserve(table, plane, seed, port_row, any_address and (v6only or family_of(hi, lo) == IPV4))
-        families = families_of(table, seed, port_row, vnas)
-        endpoint_row = endpoint_take(table, seed, port_row, vnas, hi, lo, v6only)
+        if hi != 0 or lo != 0 or v6only or not may_be_plain(table, plane, port_row, vnas):
+            plain = plain_find(table, plane, port_row, vnas)
+            if plain >= 0:      # it is plain no more
+                join(table, endpoint_take(table, seed, port_row, vnas, 0, 0, False), plain)
+            families = families_of(table, seed, port_row, vnas)
+            endpoint_row = endpoint_take(table, seed, port_row, vnas, hi, lo, v6only)
     except MemoryError:
         if port_row >= 0 and table.ports[port_row].n_sockets == 0:
             port_give(table, plane, port_row)
         pool_give(&table.pool, socket)
         raise
-    memset(&table.usage[socket], 0, sizeof(Usage))
-    table.last_order += 1
+    table.last_order += 2
     row = &table.rows[socket]
-    row.order = table.last_order
-    row.endpoint = endpoint_row
+    row.order = table.last_order | sharing
     row.process = process
-    row.sharing = sharing
-    row.next_on_port = -1
-    row.previous_on_port = table.ports[port_row].last
-    if row.previous_on_port >= 0:
-        table.rows[row.previous_on_port].next_on_port = socket
+    link_socket(table, port_row, socket)
+    if endpoint_row >= 0:
+        join(table, endpoint_row, socket)
+        count_vnas(&table.ports[port_row], vnas, families, families_of(table, seed, port_row, vnas))
+        answers_refresh(table, plane, seed, port_row, vnas)
     else:
-        table.ports[port_row].first = socket
-    table.ports[port_row].last = socket
-    table.ports[port_row].n_sockets += 1
-    endpoint = &table.endpoints[endpoint_row]
-    if endpoint.n_members == 0:
-        endpoint.first = socket
-    else:
-        endpoint.members[endpoint.n_members] = socket
-    endpoint.n_members += 1
-    count_vnas(&table.ports[port_row], vnas, families, families_of(table, seed, port_row, vnas))
-    answers_refresh(table, plane, seed, port_row, vnas)
+        row.endpoint = ~port_row
+        count_vnas(&table.ports[port_row], vnas, 0, BOTH_FAMILIES)
+        answers_put(table, plane, port_row, vnas, socket + VNAS_STORED)
     if table.ports[port_row].n_sockets == 1:        # its answers are all there: the port opens
         plane_point(plane, IPV4, table.ports[port_row].place, table.ports[port_row].slots[IPV4])
         plane_point(plane, IPV6, table.ports[port_row].place, table.ports[port_row].slots[IPV6])
     return socket
 
 
-cdef void socket_remove(SocketTable* table, Plane* plane, const HashSeed* seed, int32_t socket) noexcept nogil:
+cdef void answers_put(SocketTable* table, Plane* plane, int32_t port_row, int32_t vnas, int32_t stored) noexcept nogil:
+    """Say the same to both families."""
+    cdef const PortRow* port = &table.ports[port_row]
+    plane_put(plane, port.slots[IPV4], vnas, stored)
+    if port.slots[IPV6] != port.slots[IPV4]:
+        plane_put(plane, port.slots[IPV6], vnas, stored)
+
+
+cdef void socket_remove(SocketTable* table, Plane* plane, const HashSeed* seed, int32_t socket, int32_t vnas) noexcept nogil:
     cdef SocketRow* row = &table.rows[socket]
     cdef int32_t endpoint_row = row.endpoint
-    cdef int32_t port_row = table.endpoints[endpoint_row].port
-    cdef int32_t vnas = table.endpoints[endpoint_row].vnas
-    cdef int families = families_of(table, seed, port_row, vnas)
-    if row.previous_on_port >= 0:
-        table.rows[row.previous_on_port].next_on_port = row.next_on_port
-    else:
-        table.ports[port_row].first = row.next_on_port
-    if row.next_on_port >= 0:
-        table.rows[row.next_on_port].previous_on_port = row.previous_on_port
-    else:
-        table.ports[port_row].last = row.previous_on_port
-    table.ports[port_row].n_sockets -= 1
-    member_remove(table, endpoint_row, socket)
+    cdef int32_t port_row = table.endpoints[endpoint_row].port if endpoint_row >= 0 else ~endpoint_row
+    cdef int families = families_of(table, seed, port_row, vnas) if endpoint_row >= 0 else BOTH_FAMILIES
+    unlink_socket(table, port_row, socket)
+    if endpoint_row >= 0:
+        member_remove(table, endpoint_row, socket)
+        if table.endpoints[endpoint_row].n_members == 0:
+            endpoint_give(table, seed, endpoint_row)
     row.order = 0
-    if table.endpoints[endpoint_row].n_members == 0:
-        endpoint_give(table, seed, endpoint_row)
     if table.ports[port_row].n_sockets == 0:
-        port_give(table, plane, port_row)       # before the answer goes: else NO_SOCKET, which was never right, might be read
-    else:
+        # Before its answer goes: else a reader might see NO_SOCKET, which was never right.
+        port_give(table, plane, port_row)
+    elif endpoint_row >= 0:
         count_vnas(&table.ports[port_row], vnas, families, families_of(table, seed, port_row, vnas))
         answers_refresh(table, plane, seed, port_row, vnas)
+    else:
+        count_vnas(&table.ports[port_row], vnas, BOTH_FAMILIES, 0)
+        answers_put(table, plane, port_row, vnas, NO_SOCKET + VNAS_STORED)
+    if table.usage[socket].packets != 0:
+        memset(&table.usage[socket], 0, sizeof(Usage))
     pool_give(&table.pool, socket)

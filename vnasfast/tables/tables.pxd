@@ -1,13 +1,14 @@
 # All tables of one machine together, and the operations that touch more than one of them.
 
 from libc.stdint cimport int32_t
+from libc.string cimport memset
 
 from vnasfast.tables.addresses cimport AddressTable
 from vnasfast.tables.hashing cimport HashSeed
 from vnasfast.tables.plane cimport Plane
 from vnasfast.tables.processes cimport ProcessTable
 from vnasfast.tables.routes cimport RoutingTable
-from vnasfast.tables.sockets cimport SocketTable
+from vnasfast.tables.sockets cimport Endpoint, SocketTable
 from vnasfast.tables.usage cimport Usage
 from vnasfast.tables.vnases cimport VnasTable
 
@@ -23,6 +24,20 @@ cdef struct MachineTables:
     RoutingTable routes
     Plane plane
     Usage outcomes[N_OUTCOMES]      # [-outcome]; [0]: delivered, to sockets open or closed
+
+cdef inline Endpoint endpoint_of(const MachineTables* tables, int32_t socket) noexcept nogil:
+    """A socket's endpoint; the one that a plain socket would have."""
+    cdef Endpoint plain
+    cdef int32_t row = tables.sockets.rows[socket].endpoint
+    if row >= 0:
+        return tables.sockets.endpoints[row]
+    memset(&plain, 0, sizeof(Endpoint))
+    plain.port = ~row
+    plain.vnas = tables.processes.rows[tables.sockets.rows[socket].process].vnas
+    plain.n_members = 1
+    plain.first = socket
+    plain.any = True
+    return plain
 
 cdef extern from *:
     """

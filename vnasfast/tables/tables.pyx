@@ -16,7 +16,7 @@ from vnasfast.tables.routes cimport (
     route_add, route_find, route_free, route_init, route_interface, route_remove,
 )
 from vnasfast.tables.sockets cimport (
-    Endpoint, SocketRow, protocol_number, socket_add, socket_free, socket_in_use, socket_init, socket_remove,
+    Endpoint, SocketRow, protocol_number, shares_port, socket_add, socket_free, socket_in_use, socket_init, socket_remove,
 )
 from vnasfast.tables.usage cimport Usage, usage_add
 from vnasfast.tables.vnases cimport vnas_acquire, vnas_find, vnas_free, vnas_init, vnas_release
@@ -199,7 +199,7 @@ cdef class Tables:
                     f"the address does not belong to VNAS {self.c.vnases.rows[vnas].id} of process {pid}: validate it first, or"
                     " bind with freebind"
                 )
-        if socket_in_use(&self.c.sockets, &self.c.seed, number, port, hi, lo, sharing, vnas):
+        if socket_in_use(&self.c.sockets, &self.c.plane, &self.c.seed, number, port, hi, lo, sharing, vnas):
             raise AddressInUse(
                 f"VNAS {self.c.vnases.rows[vnas].id} has a socket on this address, protocol and port {port}: close it, or let both"
                 " ask for port sharing"
@@ -230,7 +230,7 @@ cdef class Tables:
             self.c.sockets.rows[row.next_of_process].previous_of_process = row.previous_of_process
         usage_add(&self.c.processes.rows[process].closed, &self.c.sockets.usage[socket])
         usage_add(&self.c.vnases.rows[self.c.processes.rows[process].vnas].closed, &self.c.sockets.usage[socket])
-        socket_remove(&self.c.sockets, &self.c.plane, &self.c.seed, socket)
+        socket_remove(&self.c.sockets, &self.c.plane, &self.c.seed, socket, self.c.processes.rows[process].vnas)
         return 0
 
     def close(self, int32_t socket):
@@ -351,18 +351,18 @@ cdef class Tables:
     def socket_rows(self):
         """List (socket, protocol, port, address, PID, VNAS ID, v6only, sharing, usage), in order of registration."""
         cdef int32_t socket
-        cdef const Endpoint* endpoint
+        cdef Endpoint endpoint
         cdef uint32_t place
         rows = []
         for socket in range(self.c.sockets.pool.n_rows):
             row = &self.c.sockets.rows[socket]
             if row.order == 0:
                 continue
-            endpoint = &self.c.sockets.endpoints[row.endpoint]
+            endpoint = endpoint_of(&self.c, socket)
             place = self.c.sockets.ports[endpoint.port].place
             rows.append((row.order, socket, PROTOCOLS[place >> 16], place & 0xffff,
                          address_bytes(endpoint.hi, endpoint.lo), self.c.processes.rows[row.process].pid,
-                         self.c.vnases.rows[endpoint.vnas].id, bool(endpoint.v6only), bool(row.sharing),
+                         self.c.vnases.rows[endpoint.vnas].id, bool(endpoint.v6only), shares_port(row),
                          usage_row(&self.c.sockets.usage[socket])))
         return [row[1:] for row in sorted(rows)]
 
@@ -387,7 +387,7 @@ cdef class Tables:
         try:
             for row in range(self.c.sockets.pool.n_rows):
                 if self.c.sockets.rows[row].order != 0:
-                    usage_add(&totals[self.c.sockets.endpoints[self.c.sockets.rows[row].endpoint].vnas],
+                    usage_add(&totals[self.c.processes.rows[self.c.sockets.rows[row].process].vnas],
                               &self.c.sockets.usage[row])
             rows = []
             for row in range(self.c.vnases.pool.n_rows):
