@@ -26,7 +26,9 @@ from vnasfast.values import (
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
+
+    from vnasfast.parse.keys import Addresses, Numbers, Protocols
 
 _MOST = 2**31 - 1
 _ANY_IPV4 = packed_address("0.0.0.0")  # noqa: S104 - the name of ANY, nothing is bound
@@ -214,6 +216,96 @@ class ServerMachine(Dispatcher):
             return self.tables.bind(_pid(pid), number, port, packed, v6only, sharing, freebind)
         except AddressNotAvailable as error:
             raise AddressNotAvailable(f"{address}: {error.strerror}") from None
+
+    def bind_many(
+        self,
+        pids: "ArrayLike",
+        protocol: "Protocols",
+        port: "Numbers",
+        address: "Addresses" = "ANY",
+        *,
+        v6only: bool = False,
+        sharing: bool = False,
+        freebind: bool = False,
+    ) -> "NDArray[np.int32]":
+        """Register many sockets, all of them or, on an error, none.
+
+        Parameters
+        ----------
+        pids : array_like of int, shape (n,)
+        protocol : str or int, or n of these
+        port : int or array_like of int, shape (n,)
+        address : str or ipaddress object, n of these, or ndarray, optional
+            As for `flow_keys`: IPv4 addresses as uint32 in host order, shape (n,), or bytes as uint8, shape (n, 16). "ANY" stands
+            for all of them.
+        v6only, sharing, freebind : bool, optional
+            As for `bind`; the same for all.
+
+        Returns
+        -------
+        ndarray of int32, shape (n,)
+            The socket IDs.
+
+        Raises
+        ------
+        AddressInUse, AddressNotAvailable, NoSuchProcess, InvalidValue
+            As `bind`; the message names the socket's place in the arrays.
+        """
+        import numpy as np  # noqa: PLC0415 (whose import takes longer than all else)
+
+        from vnasfast.columns import column  # noqa: PLC0415 (with numpy)
+        from vnasfast.parse.keys import address_array, number_array, protocol_array  # noqa: PLC0415 (with numpy)
+
+        columns = {
+            "protocol": protocol_array(protocol),
+            "port": number_array(port, np.uint16, "port"),
+            "address": address_array("::" if isinstance(address, str) and address.upper() == "ANY" else address, "address"),
+        }
+        processes = column(pids, np.int32, "pids")
+        for name, values in columns.items():
+            if len(values) not in (1, len(processes)):
+                raise InvalidValue(f"{name} has {len(values)} values: it must have one, or {len(processes)} as pids")
+        for number in np.unique(columns["protocol"]).tolist():
+            transport_number(number)
+        if (columns["port"] == 0).any():
+            raise InvalidValue(f"port[{int(np.argmin(columns['port']))}] is 0: it must be an integer from 1 to 65535")
+        if v6only and columns["address"][:, :12].tobytes().count(_ANY_IPV4[:12]):
+            raise InvalidValue("v6only makes no sense for IPv4 addresses")
+        sockets = np.empty(len(processes), np.int32)
+        refused = self.tables.bind_many(
+            processes,
+            np.ascontiguousarray(columns["protocol"], np.uint8),
+            np.ascontiguousarray(columns["port"], np.uint16),
+            np.ascontiguousarray(columns["address"]),
+            v6only,
+            sharing,
+            freebind,
+            sockets,
+        )
+        if refused is not None:
+            place, error = refused
+            raise type(error)(f"socket {place} of {len(sockets)}: {getattr(error, 'strerror', error)}") from None
+        return sockets
+
+    def close_many(self, sockets: "ArrayLike") -> None:
+        """Close many sockets.
+
+        Parameters
+        ----------
+        sockets : array_like of int, shape (n,)
+            Socket IDs, each once.
+
+        Raises
+        ------
+        NoSuchSocket
+            One is not open; those before it are closed.
+        InvalidValue
+        """
+        import numpy as np  # noqa: PLC0415 (whose import takes longer than all else)
+
+        from vnasfast.columns import column  # noqa: PLC0415 (with numpy)
+
+        self.tables.close_many(column(sockets, np.int32, "sockets"))
 
     def close(self, socket: int) -> None:
         """Close a socket. Its ID may be given to a later socket.

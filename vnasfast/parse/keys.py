@@ -17,8 +17,14 @@ Numbers: TypeAlias = int | Iterable[int] | npt.NDArray[np.integer[Any]]
 Protocols: TypeAlias = str | int | Iterable[str | int] | npt.NDArray[np.integer[Any]]
 
 
-def _addresses(values: Addresses, name: str) -> npt.NDArray[np.uint8]:
-    # Shape (1, 16) for one address, (n, 16) for many.
+def address_array(values: Addresses, name: str) -> npt.NDArray[np.uint8]:
+    """Return addresses as bytes, IPv4 mapped: shape (1, 16) for one, (n, 16) for many.
+
+    Raises
+    ------
+    InvalidValue
+        A value is no address.
+    """
     if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
         if values.dtype == np.uint8 and values.ndim in (1, 2) and values.shape[-1] == 16:
             return np.asarray(values, np.uint8).reshape(-1, 16)
@@ -39,7 +45,14 @@ def _addresses(values: Addresses, name: str) -> npt.NDArray[np.uint8]:
     return np.frombuffer(packed, np.uint8).reshape(-1, 16)
 
 
-def _numbers(values: Numbers, dtype: type[np.integer[Any]], name: str) -> npt.NDArray[np.integer[Any]]:
+def number_array(values: Numbers, dtype: type[np.integer[Any]], name: str) -> npt.NDArray[np.integer[Any]]:
+    """Return integers as a contiguous array of one dimension; one integer as an array of one.
+
+    Raises
+    ------
+    InvalidValue
+        They are no integers, or beyond the dtype.
+    """
     if not isinstance(values, (int, np.ndarray, np.integer)):
         values = list(values)
     array = np.atleast_1d(np.asarray(values))
@@ -49,7 +62,24 @@ def _numbers(values: Numbers, dtype: type[np.integer[Any]], name: str) -> npt.ND
     wrong = (array < limits.min) | (array > limits.max)
     if wrong.any():
         raise InvalidValue(f"{name} {array[wrong][0]} is not between {limits.min} and {limits.max}")
-    return array.astype(dtype)
+    return np.ascontiguousarray(array, dtype)
+
+
+def protocol_array(protocol: Protocols) -> npt.NDArray[np.integer[Any]]:
+    """Return IP protocol numbers as an array of uint8; one as an array of one.
+
+    Raises
+    ------
+    InvalidValue
+        A name is unknown, or a number not between 0 and 255.
+    """
+    if isinstance(protocol, (str, int, np.integer)):
+        protocols: Numbers = protocol_number(protocol if isinstance(protocol, str) else int(protocol))
+    elif isinstance(protocol, np.ndarray) and protocol.dtype.kind in "iu":
+        protocols = protocol
+    else:
+        protocols = [protocol_number(value) for value in protocol]
+    return number_array(protocols, np.uint8, "protocol")
 
 
 def flow_keys(
@@ -90,20 +120,14 @@ def flow_keys(
     InvalidValue
         A value is out of its range or no address, or arrays differ in length.
     """
-    if isinstance(protocol, (str, int, np.integer)):
-        protocols: Numbers = protocol_number(protocol if isinstance(protocol, str) else int(protocol))
-    elif isinstance(protocol, np.ndarray) and protocol.dtype.kind in "iu":
-        protocols = protocol
-    else:
-        protocols = [protocol_number(value) for value in protocol]
     columns = {
-        "destination": _addresses(destination, "destination"),
-        "source": _addresses(source, "source"),
-        "destination_port": _numbers(destination_port, np.uint16, "destination_port"),
-        "source_port": _numbers(source_port, np.uint16, "source_port"),
-        "vlan": _numbers(vlan, np.uint16, "vlan"),
-        "protocol": _numbers(protocols, np.uint8, "protocol"),
-        "source_pid": _numbers(source_pid, np.int32, "source_pid"),
+        "destination": address_array(destination, "destination"),
+        "source": address_array(source, "source"),
+        "destination_port": number_array(destination_port, np.uint16, "destination_port"),
+        "source_port": number_array(source_port, np.uint16, "source_port"),
+        "vlan": number_array(vlan, np.uint16, "vlan"),
+        "protocol": protocol_array(protocol),
+        "source_pid": number_array(source_pid, np.int32, "source_pid"),
     }
     if (columns["vlan"] > 4095).any():
         raise InvalidValue(f"vlan {columns['vlan'].max()} is not between 0 and 4095")

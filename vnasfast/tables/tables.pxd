@@ -1,6 +1,6 @@
 # All tables of one machine together, and the operations that touch more than one of them.
 
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from vnasfast.tables.addresses cimport AddressTable
@@ -79,5 +79,8 @@ cdef class Tables:
     cdef readonly object interfaces     # InterfaceNames
 
     cdef int32_t process_row(self, int32_t pid) except -1
+    cdef int32_t bind_row(self, int32_t process, uint32_t number, uint16_t port, uint64_t hi, uint64_t lo, bint v6only,
+                          bint sharing, bint freebind) except -1
+    cdef int check_open(self, int32_t socket) except -1
     cdef int drop_socket(self, int32_t socket) except -1
     cdef Usage process_usage(self, int32_t process) noexcept

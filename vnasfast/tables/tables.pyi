@@ -1,7 +1,10 @@
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
+from vnasfast.errors import VnasError
 from vnasfast.tables.interfaces import InterfaceNames
 from vnasfast.tables.rows import Usage
 
@@ -16,7 +19,19 @@ class Tables:
     def bind(
         self, pid: int, protocol: int, port: int, address: bytes, v6only: bool, sharing: bool, freebind: bool
     ) -> int: ...
+    def bind_many(
+        self,
+        pids: NDArray[np.int32],
+        protocols: NDArray[np.uint8],
+        ports: NDArray[np.uint16],
+        addresses: NDArray[np.uint8],
+        v6only: bool,
+        sharing: bool,
+        freebind: bool,
+        sockets: NDArray[np.int32],
+    ) -> tuple[int, VnasError] | None: ...
     def close(self, socket: int) -> None: ...
+    def close_many(self, sockets: NDArray[np.int32]) -> None: ...
     def set_route(self, network: bytes | None, length: int, interface: str) -> None: ...
     def remove_route(self, network: bytes | None, length: int) -> bool: ...
     def source_address(self, pid: int, destination: bytes) -> bytes: ...

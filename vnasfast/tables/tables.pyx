@@ -21,9 +21,14 @@ from vnasfast.tables.sockets cimport (
 from vnasfast.tables.usage cimport Usage, usage_add
 from vnasfast.tables.vnases cimport vnas_acquire, vnas_find, vnas_free, vnas_init, vnas_release
 
-from vnasfast.errors import AddressInUse, AddressNotAvailable, InvalidValue, NoSuchProcess, NoSuchSocket, ProcessExists
+from vnasfast.errors import (
+    AddressInUse, AddressNotAvailable, InvalidValue, NoSuchProcess, NoSuchSocket, ProcessExists, VnasError,
+)
 from vnasfast.tables.interfaces import InterfaceNames
 from vnasfast.tables.rows import Usage as UsageRow
+
+cdef enum:
+    CHANGES = 64        # sockets registered or closed at a time: a few microseconds
 
 cdef uint8_t[5] PROTOCOLS
 PROTOCOLS[:] = [6, 17, 33, 132, 136]
@@ -177,6 +182,33 @@ cdef class Tables:
 
     # ---- sockets ----------------------------------------------------------------------------------------------------
 
+    cdef int32_t bind_row(self, int32_t process, uint32_t number, uint16_t port, uint64_t hi, uint64_t lo, bint v6only,
+                          bint sharing, bint freebind) except -1:
+        """Register a socket of a process row; the caller holds `changing`."""
+        cdef int32_t vnas = self.c.processes.rows[process].vnas
+        cdef int32_t socket, following
+        if not is_any(hi, lo):
+            v6only = False      # a specific address has one family
+            if (not freebind and not is_loopback(hi, lo)
+                    and count_find(&self.c.addresses.owners, &self.c.seed, hi, lo, vnas) < 0):
+                raise AddressNotAvailable(
+                    f"the address does not belong to VNAS {self.c.vnases.rows[vnas].id} of process"
+                    f" {self.c.processes.rows[process].pid}: validate it first, or bind with freebind"
+                )
+        if socket_in_use(&self.c.sockets, &self.c.plane, &self.c.seed, number, port, hi, lo, sharing, vnas):
+            raise AddressInUse(
+                f"VNAS {self.c.vnases.rows[vnas].id} has a socket on this address, protocol and port {port}: close it, or let both"
+                " ask for port sharing"
+            )
+        socket = socket_add(&self.c.sockets, &self.c.plane, &self.c.seed, number, port, hi, lo, v6only, sharing, vnas, process)
+        following = self.c.processes.rows[process].first_socket
+        self.c.sockets.rows[socket].previous_of_process = -1
+        self.c.sockets.rows[socket].next_of_process = following
+        if following >= 0:
+            self.c.sockets.rows[following].previous_of_process = socket
+        self.c.processes.rows[process].first_socket = socket
+        return socket
+
     def bind(self, int32_t pid, uint8_t protocol, uint16_t port, const uint8_t[::1] address not None, bint v6only,
              bint sharing, bint freebind):
         """Register a socket. The arguments' values have been checked.
@@ -187,36 +219,54 @@ cdef class Tables:
             The socket ID.
         """
         cdef int32_t process = self.process_row(pid)
-        cdef int32_t vnas = self.c.processes.rows[process].vnas
-        cdef int32_t socket, following
-        cdef uint64_t hi = load64(&address[0]), lo = load64(&address[8])
-        cdef uint32_t number = protocol_number(protocol)
-        if not is_any(hi, lo):
-            v6only = False      # a specific address has one family
-            if (not freebind and not is_loopback(hi, lo)
-                    and count_find(&self.c.addresses.owners, &self.c.seed, hi, lo, vnas) < 0):
-                raise AddressNotAvailable(
-                    f"the address does not belong to VNAS {self.c.vnases.rows[vnas].id} of process {pid}: validate it first, or"
-                    " bind with freebind"
-                )
-        if socket_in_use(&self.c.sockets, &self.c.plane, &self.c.seed, number, port, hi, lo, sharing, vnas):
-            raise AddressInUse(
-                f"VNAS {self.c.vnases.rows[vnas].id} has a socket on this address, protocol and port {port}: close it, or let both"
-                " ask for port sharing"
-            )
         pthread_rwlock_wrlock(&self.changing)
         try:
-            socket = socket_add(&self.c.sockets, &self.c.plane, &self.c.seed, number, port, hi, lo, v6only, sharing, vnas,
-                                process)
-            following = self.c.processes.rows[process].first_socket
-            self.c.sockets.rows[socket].previous_of_process = -1
-            self.c.sockets.rows[socket].next_of_process = following
-            if following >= 0:
-                self.c.sockets.rows[following].previous_of_process = socket
-            self.c.processes.rows[process].first_socket = socket
+            return self.bind_row(process, protocol_number(protocol), port, load64(&address[0]), load64(&address[8]), v6only,
+                                 sharing, freebind)
         finally:
             pthread_rwlock_unlock(&self.changing)
-        return socket
+
+    def bind_many(self, const int32_t[::1] pids not None, const uint8_t[::1] protocols not None,
+                  const uint16_t[::1] ports not None, const uint8_t[:, ::1] addresses not None, bint v6only, bint sharing,
+                  bint freebind, int32_t[::1] sockets not None):
+        """Register many sockets, all or none. Arrays of length n, or 1 for all but `pids`; their values have been checked.
+
+        Parameters
+        ----------
+        sockets : array of int32, shape (n,)
+            Receives the socket IDs.
+
+        Returns
+        -------
+        tuple of (int, VnasError) or None
+            Which socket was refused, and why; then none is registered.
+        """
+        cdef Py_ssize_t n = pids.shape[0], i = 0, done, end
+        cdef Py_ssize_t one_protocol = protocols.shape[0] == 1, one_port = ports.shape[0] == 1
+        cdef Py_ssize_t one_address = addresses.shape[0] == 1
+        cdef const uint8_t* address
+        cdef int32_t process
+        try:
+            while i < n:
+                end = min(n, i + CHANGES)       # so that whoever asks the control plane does not wait for all of them
+                pthread_rwlock_wrlock(&self.changing)
+                try:
+                    while i < end:
+                        address = &addresses[0 if one_address else i, 0]
+                        process = self.process_row(pids[i])
+                        sockets[i] = self.bind_row(
+                            process, protocol_number(protocols[0 if one_protocol else i]), ports[0 if one_port else i],
+                            load64(address), load64(address + 8), v6only, sharing, freebind)
+                        i += 1
+                finally:
+                    pthread_rwlock_unlock(&self.changing)
+        except BaseException as error:
+            for done in range(i - 1, -1, -1):       # backwards: then the rows are given back as if they had never been taken
+                self.close(sockets[done])
+            if not isinstance(error, VnasError):
+                raise
+            return i, error
+        return None
 
     cdef int drop_socket(self, int32_t socket) except -1:
         """Close a socket; what it counted goes to its process and VNAS. The caller holds `changing`."""
@@ -235,11 +285,29 @@ cdef class Tables:
 
     def close(self, int32_t socket):
         """Close a socket."""
-        if not 0 <= socket < self.c.sockets.pool.n_rows or self.c.sockets.rows[socket].order == 0:
-            raise NoSuchSocket(f"socket {socket} is not open")
+        self.check_open(socket)
         pthread_rwlock_wrlock(&self.changing)
         self.drop_socket(socket)
         pthread_rwlock_unlock(&self.changing)
+
+    cdef int check_open(self, int32_t socket) except -1:
+        if not 0 <= socket < self.c.sockets.pool.n_rows or self.c.sockets.rows[socket].order == 0:
+            raise NoSuchSocket(f"socket {socket} is not open")
+        return 0
+
+    def close_many(self, const int32_t[::1] sockets not None):
+        """Close many sockets, each named once; if one is not open, those before it are closed and it raises."""
+        cdef Py_ssize_t n = sockets.shape[0], i = 0, end
+        while i < n:
+            end = min(n, i + CHANGES)
+            pthread_rwlock_wrlock(&self.changing)
+            try:
+                while i < end:
+                    self.check_open(sockets[i])
+                    self.drop_socket(sockets[i])
+                    i += 1
+            finally:
+                pthread_rwlock_unlock(&self.changing)
 
     # ---- routes -----------------------------------------------------------------------------------------------------
 
