@@ -1,235 +1,209 @@
 """Measure vnasfast and the yardsticks side by side: python benchmarks/compare.py.
 
-Every round runs each competitor once, one after the other, so that a neighbour who takes half of the machine takes it
-from all. Figures are medians of the rounds; a ratio is the median of the rounds' own ratios. Time is taken by the clock
-on the wall, and by the processor's, which does not run while somebody else has the core.
+The programs under ``peers/`` are built when their Debian packages are installed; what is missing is named, with how to
+get it. All competitors run in turn in one run; one table, one verdict for each bar, and on request a drawing and the
+samples as JSON come out.
 """
 
 import json
-import os
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
+import compare_files
+import compare_frames
+import compare_keys
+import verdicts
+from plot import draw
+from rounds import Results, Row, Work, WrongAnswersError
 from tabulate import tabulate
-from workload import Shape, workload, write_capture
-from yardsticks import FLOOR, PCAP_EMPTY, Missing, Peer, build, machine, output_of, pin, seconds_of
+from verdicts import Verdict
+from workload import MOST_SOCKETS
+from yardsticks import (
+    ABSL,
+    BOOST,
+    DPDK_HASH,
+    DPDK_PTYPE,
+    FLOOR,
+    KERNEL,
+    PCAP_EMPTY,
+    READ_KEYS,
+    Missing,
+    Peer,
+    build,
+    machine,
+    output_of,
+    pin,
+    without_huge_pages,
+)
 
-PASSES = 3
-PART = 1 << 16  # packets timed at once: few enough to end before most interruptions
-REPLAY_SOCKETS = 10_000
-FRAME_BYTES = 60
-
-KEYS_BAR_NS = 10.0
-REPLAY_BAR = 1.0
-
-#: Nanoseconds per packet: on the wall, and of the processor where that is known.
-Sample = tuple[float, float | None]
-Run = Callable[[], Sample]
+GROUPS = ("keys", "orders", "shapes", "frames", "files", "memory")
+PEERS = (FLOOR, READ_KEYS, BOOST, ABSL, DPDK_HASH, KERNEL, DPDK_PTYPE, PCAP_EMPTY)
 
 
 @dataclass(frozen=True)
-class Row:
-    """One competitor at one work; medians, and ratios to the yardstick where it is there."""
+class Sizes:
+    """How much of what."""
 
-    work: str
-    name: str
-    ns: float
-    best: float
-    ratio: float | None
-    cpu_ns: float | None
-    cpu_ratio: float | None
+    sockets: tuple[int, ...]
+    order_sockets: tuple[int, ...] = (10_000, 1_000_000)
+    shape_sockets: tuple[int, ...] = (100_000,)
+    frame_sockets: int = compare_frames.SOCKETS
+    memory_sockets: int = 1_000_000
+    packets: int = 1 << 20
+    frames: int = 10_000_000
+    rounds: int = 7
+
+
+SMOKE: dict[str, Any] = {
+    "sockets": (400,),
+    "order_sockets": (400,),
+    "shape_sockets": (4_000,),
+    "frame_sockets": 400,
+    "memory_sockets": 400,
+    "packets": 5_000,
+    "frames": 10_000,
+    "rounds": 1,
+}
 
 
 @click.command()
-@click.option("--only", type=click.Choice(["keys", "replay"]), help="Run a part only.")
+@click.option("--only", type=click.Choice(GROUPS), multiple=True, help="Run a part only; several are possible.")
 @click.option(
     "--sockets",
-    default=(1_000, 10_000, 100_000, 1_000_000),
+    default=(1_000, 10_000, 100_000, 1_000_000, 10_000_000),
     multiple=True,
     show_default=True,
     help="Table sizes for keys.",
 )
-@click.option("--packets", default=1 << 21, show_default=True, help="Keys dispatched in a pass.")
-@click.option("--frames", default=10_000_000, show_default=True, help="Frames of the capture that is replayed.")
-@click.option("--rounds", default=9, show_default=True, help="How often each competitor runs.")
+@click.option("--packets", default=Sizes.packets, show_default=True, help="Keys dispatched in a pass.")
+@click.option("--frames", default=Sizes.frames, show_default=True, help="Frames of the capture that is replayed.")
+@click.option("--rounds", default=Sizes.rounds, show_default=True, help="How often each competitor runs.")
 @click.option("--core", type=int, help="The core to run on. Default: the last.")
 @click.option(
-    "--folder", type=click.Path(file_okay=False), help="Where the capture goes for a while. Default: a temporary one."
+    "--folder", type=click.Path(file_okay=False), help="Where captures and tables go for a while. Default: temporary."
 )
+@click.option("--huge-pages/--no-huge-pages", default=True, show_default=True, help="Huge pages for all, or for none.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw to this file: .svg, .png or .pdf.")
+@click.option("--json", "data", type=click.Path(dir_okay=False, path_type=Path), help="Write all samples to this file.")
 @click.option(
     "--smoke", is_flag=True, help="Small sizes and one round: shows that all of it runs, the figures mean nothing."
 )
 def main(
-    only: str | None,
+    only: tuple[str, ...],
     sockets: tuple[int, ...],
     packets: int,
     frames: int,
     rounds: int,
     core: int | None,
     folder: str | None,
+    huge_pages: bool,
+    plot: Path | None,
+    data: Path | None,
     smoke: bool,
 ) -> None:
-    """Measure vnasfast and the yardsticks side by side, in one run on one core."""
-    if smoke:
-        sockets, packets, frames, rounds = (400,), 20_000, 20_000, 1
-    for name, value in machine().items():
+    """Measure vnasfast and the yardsticks side by side, in one run."""
+    sizes = Sizes(sockets, packets=packets, frames=frames, rounds=rounds)
+    sizes = replace(sizes, **SMOKE) if smoke else replace(sizes, sockets=_practical(sockets))
+    if not huge_pages:
+        without_huge_pages()
+    about = machine()
+    for name, value in about.items():
         click.echo(f"{name}: {value}")
-    click.echo(f"core {pin(core)}, {rounds} rounds{', smoke run' if smoke else ''}\n")
-    rows: list[Row] = []
+    core, cores = pin(core)
+    shown = "huge pages for all" if huge_pages else "huge pages for none"
+    click.echo(f"core {core}, {sizes.rounds} rounds, {shown}{', smoke run' if smoke else ''}\n")
+    results, bytes_each = Results(), {}
     with tempfile.TemporaryDirectory(prefix="vnasfast-", dir=folder) as temporary:
         programs = _build(Path(temporary))
-        if only != "replay":
-            for n in sockets:
-                rows += compare(f"keys, {n:,} sockets", *_keys(programs, n, packets), rounds)
-        if only != "keys":
-            rows += compare(f"replay, {frames:,} frames", *_replay(programs, Path(temporary), frames), rounds)
+        try:
+            for work in _works(only or GROUPS, programs, Path(temporary), sizes, cores):
+                results.run(work, sizes.rounds, _progress)
+            if not only or "memory" in only:
+                bytes_each = _memory(sizes.memory_sockets)
+        except WrongAnswersError as error:
+            raise click.ClickException(str(error)) from None
     _progress("")
-    click.echo(
-        tabulate(
-            [_shown(row) for row in rows], headers="keys", disable_numparse=True, colalign=["left"] * 2 + ["right"] * 5
+    for name, reason in results.left_out.items():
+        click.echo(f"left out: {name}: {reason}", err=True)
+    rows = list(results.rows())
+    _print(rows)
+    judged = [] if smoke else list(_verdicts(results, only or GROUPS, sizes, bytes_each))
+    for verdict in judged:
+        click.echo(verdicts.line(verdict))
+    about["load average at the end"] = machine()["load average"]
+    click.echo(f"load average at the end: {about['load average at the end']}")
+    if data is not None:
+        data.write_text(_json(about, results, rows, judged, bytes_each))
+    if plot is not None:
+        try:
+            draw(plot, rows, sizes.sockets, f"{about['processor']}, {about['kernel']}, {about['date']}")
+        except Missing as missing:
+            raise click.ClickException(str(missing)) from None
+
+
+def _practical(sockets: tuple[int, ...]) -> tuple[int, ...]:
+    practical = tuple(n for n in sockets if n <= MOST_SOCKETS)
+    if practical != sockets:
+        click.echo(
+            f"left out: table sizes above {MOST_SOCKETS:,}: this version fills tables one socket at a time", err=True
         )
-    )
-    click.echo()
-    for verdict in [] if smoke else _verdicts(rows):
-        click.echo(verdict)
-    click.echo(f"load average at the end: {machine()['load average']}")
+    return practical
 
 
 def _build(folder: Path) -> dict[Peer, Path]:
     programs = {}
-    for peer in (FLOOR, PCAP_EMPTY):
+    for peer in PEERS:
+        _progress(f"building {peer.source}")
         try:
             programs[peer] = build(peer, folder)
         except Missing as missing:
+            _progress("")
             click.echo(f"left out: {missing}", err=True)
     return programs
 
 
-def compare(work: str, runs: Mapping[str, Run], yardstick: str, rounds: int) -> list[Row]:
-    """Run all in turn, several times."""
-    samples: dict[str, list[Sample]] = {name: [] for name in runs}
-    for number in range(rounds):
-        _progress(f"{work}: round {number + 1} of {rounds}")
-        for name, run in runs.items():
-            samples[name].append(run())
-    base_wall, base_cpu = _columns(samples.get(yardstick, []))
-    rows = []
-    for name, mine in samples.items():
-        wall, cpu = _columns(mine)
-        cpu_ns = statistics.median(cpu) if cpu else None
-        row = Row(
-            work, name, statistics.median(wall), min(wall), _ratio(wall, base_wall), cpu_ns, _ratio(cpu, base_cpu)
-        )
-        rows.append(row)
-    return rows
+def _works(
+    groups: tuple[str, ...], programs: dict[Peer, Path], folder: Path, sizes: Sizes, cores: set[int]
+) -> Iterator[Work]:
+    if "keys" in groups:
+        yield from compare_keys.by_size(programs, folder, sizes.sockets, sizes.packets)
+    if "orders" in groups:
+        yield from compare_keys.by_order(programs, folder, sizes.order_sockets, sizes.packets)
+    if "shapes" in groups:
+        yield from compare_keys.by_shape(sizes.shape_sockets, sizes.packets)
+    if "frames" in groups:
+        yield from compare_frames.by_kind(programs, folder, sizes.frame_sockets, sizes.packets // 2)
+    if "files" in groups:
+        yield from compare_files.works(programs, folder, sizes.frames, cores)
 
 
-def _columns(samples: list[Sample]) -> tuple[list[float], list[float]]:
-    return [wall for wall, _cpu in samples], [cpu for _wall, cpu in samples if cpu is not None]
+def _memory(sockets: int) -> dict[str, float]:
+    _progress(f"memory of {sockets:,} sockets")
+    program = Path(__file__).with_name("compare_memory.py")
+    bytes_each: dict[str, float] = json.loads(output_of(sys.executable, program, str(sockets)))
+    return bytes_each
 
 
-def _ratio(mine: list[float], base: list[float]) -> float | None:
-    if not mine or not base:
-        return None
-    return statistics.median(each / its for each, its in zip(mine, base, strict=True))
-
-
-# ---- parsed keys -----------------------------------------------------------------------------------------------------
-
-FLOOR_NAME = "floor"
-UNCOUNTED = "dispatch_batch, count=False"
-COUNTED = "dispatch_batch"
-
-
-def _keys(programs: Mapping[Peer, Path], sockets: int, packets: int) -> tuple[dict[str, Run], str]:
-    _progress(f"keys: making a machine of {sockets:,} sockets")
-    work = workload(Shape(sockets))
-    keys, expected = work.keys(packets)
-    out = np.empty(packets, np.int32)
-    if not np.array_equal(work.machine.dispatch_batch(keys, out=out, count=False), expected):
-        raise click.ClickException("dispatch_batch answers wrongly: the figures would mean nothing")
-    runs: dict[str, Run] = {}
-    if FLOOR in programs:
-        command = [str(programs[FLOOR]), str(sockets), str(packets), str(PASSES)]
-        runs[FLOOR_NAME] = lambda: _floor(command)
-    dispatch_batch = work.machine.dispatch_batch
-    runs[UNCOUNTED] = lambda: _timed(lambda part: dispatch_batch(keys[part], out=out[part], count=False), packets)
-    runs[COUNTED] = lambda: _timed(lambda part: dispatch_batch(keys[part], out=out[part]), packets)
-    return runs, FLOOR_NAME
-
-
-def _floor(command: list[str]) -> Sample:
-    wall, cpu = output_of(*command).split()
-    return float(wall), float(cpu)
-
-
-def _timed(call: Callable[[slice], Any], n: int) -> Sample:
-    """Go through all keys to warm the caches, then give the median over the parts of the passes, as the floor does."""
-    parts = [slice(start, min(start + PART, n)) for start in range(0, n, PART)]
-    wall, cpu = [], []
-    for number in range(PASSES + 1):
-        for part in parts:
-            start, cpu_start = time.perf_counter(), time.thread_time()
-            call(part)
-            cpu_seconds, seconds = time.thread_time() - cpu_start, time.perf_counter() - start
-            if number:
-                wall.append(seconds / (part.stop - part.start) * 1e9)
-                cpu.append(cpu_seconds / (part.stop - part.start) * 1e9)
-    return statistics.median(wall), statistics.median(cpu)
-
-
-# ---- replay ----------------------------------------------------------------------------------------------------------
-
-LIBPCAP = "libpcap, empty loop, whole process"
-WHOLE = "vnasfast.replay --quiet, whole process"
-START = "vnasfast.replay --quiet, one frame only"
-ENGINE = "vnasfast.replay, its engine"
-CAT = "cat to nothing, whole process"
-STAGES = ("reading", "parsing", "dispatching")
-
-
-def _replay(programs: Mapping[Peer, Path], folder: Path, frames: int) -> tuple[dict[str, Run], str]:
-    _progress(f"replay: writing a capture of {frames:,} frames")
-    work = workload(Shape(REPLAY_SOCKETS))
-    capture, first, tables = folder / "capture.pcap", folder / "first.pcap", folder / "tables.toml"
-    write_capture(capture, work, frames, FRAME_BYTES)
-    write_capture(first, work, 1, FRAME_BYTES)
-    os.sync()  # or the disk is still busy with the capture while it is read
-    work.machine.save(tables)
-    command = [sys.executable, "-m", "vnasfast.replay", "--tables", str(tables), str(capture), "--quiet"]
-    engine: dict[str, float] = {}
-
-    def process(*words: str | Path) -> Sample:
-        wall, cpu = seconds_of(*words)
-        return wall / frames * 1e9, cpu / frames * 1e9
-
-    def inside() -> Sample:
-        report = json.loads(output_of(*command, "--json"))
-        if report["packets"] != frames or report["delivered_packets"] != frames:
-            raise click.ClickException(f"{report['delivered_packets']} of {report['packets']} packets were delivered")
-        engine.update({stage: report["speed"][f"{stage}_ns"] for stage in STAGES})
-        return report["speed"]["seconds"] / frames * 1e9, None
-
-    runs: dict[str, Run] = {}
-    if PCAP_EMPTY in programs:
-        if int(output_of(programs[PCAP_EMPTY], capture)) != frames:
-            raise click.ClickException("libpcap reads another number of packets than were written")
-        runs[LIBPCAP] = lambda: process(programs[PCAP_EMPTY], capture)
-    runs[WHOLE] = lambda: process(*command)
-    runs[START] = lambda: process(*command[:-2], str(first), "--quiet")
-    runs[ENGINE] = inside
-    for stage in STAGES:
-        runs[f"{ENGINE}: {stage}"] = lambda stage=stage: (engine[stage], None)
-    runs[CAT] = lambda: process("cat", capture)
-    return runs, LIBPCAP
+def _verdicts(
+    results: Results, groups: tuple[str, ...], sizes: Sizes, bytes_each: dict[str, float]
+) -> Iterator[Verdict]:
+    if "keys" in groups:
+        yield from verdicts.of_keys(results, sizes.sockets)
+    if "orders" in groups:
+        yield from verdicts.of_orders(results, sizes.order_sockets)
+    if "shapes" in groups:
+        yield from verdicts.of_shapes(results, sizes.shape_sockets)
+    if "memory" in groups:
+        yield from verdicts.of_memory(bytes_each, sizes.memory_sockets)
+    if "frames" in groups:
+        yield from verdicts.of_frames(results)
+    if "files" in groups:
+        yield from verdicts.of_files(results, sizes.frames)
 
 
 # ---- output ----------------------------------------------------------------------------------------------------------
@@ -240,39 +214,43 @@ def _progress(text: str) -> None:
         click.echo(f"\r\033[K{text}", nl=False, err=True)
 
 
-def _shown(row: Row) -> dict[str, Any]:
-    return {
-        "work": row.work,
-        "who": row.name,
-        "ns per packet": _number(row.ns),
-        "best": _number(row.best),
-        "ratio": _number(row.ratio),
-        "CPU ns": _number(row.cpu_ns),
-        "CPU ratio": _number(row.cpu_ratio),
-    }
+def _print(rows: list[Row]) -> None:
+    shown = []
+    work = None
+    for row in rows:
+        shown.append(
+            {
+                "work": row.work if row.work != work else "",
+                "who": row.name,
+                "ns per packet": _number(row.ns),
+                "best": _number(row.best),
+                "ratio": _number(row.ratio),
+                "CPU ns": _number(row.cpu_ns),
+                "CPU ratio": _number(row.cpu_ratio),
+            }
+        )
+        work = row.work
+    aligned = ["left"] * 2 + ["right"] * 5
+    click.echo(tabulate(shown, headers="keys", disable_numparse=True, colalign=aligned if shown else ()))
+    click.echo()
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:,.2f}"
 
 
-def _verdicts(rows: list[Row]) -> list[str]:
-    verdicts = []
-    for row in rows:
-        if row.name == UNCOUNTED and row.work == "keys, 10,000 sockets":
-            verdicts.append(_verdict("parsed keys at 10,000 sockets, ns per packet", row.ns, row.cpu_ns, KEYS_BAR_NS))
-        if row.name == WHOLE and row.ratio is not None:
-            verdicts.append(
-                _verdict("replay whole, of libpcap's empty loop whole", row.ratio, row.cpu_ratio, REPLAY_BAR)
-            )
-    return verdicts
-
-
-def _verdict(what: str, value: float, by_cpu: float | None, bar: float) -> str:
-    by_processor = "" if by_cpu is None else f" ({by_cpu:.2f} by the processor's clock)"
-    # On a busy machine one clock may flatter: neither may be over the bar.
-    verdict = "met" if max(value, by_cpu or 0.0) <= bar else "missed"
-    return f"{verdict}: {what}: {value:.2f}{by_processor}, at most {bar:.2f}"
+def _json(
+    about: dict[str, str], results: Results, rows: list[Row], judged: list[Verdict], bytes_each: dict[str, float]
+) -> str:
+    content: dict[str, Any] = {
+        "machine": about,
+        "rows": [asdict(row) for row in rows],
+        "bytes_per_socket": bytes_each,
+        "verdicts": [{**asdict(verdict), "met": verdict.met, "line": verdicts.line(verdict)} for verdict in judged],
+        "left_out": results.left_out,
+        "samples": results.samples,
+    }
+    return json.dumps(content, indent=1)
 
 
 if __name__ == "__main__":

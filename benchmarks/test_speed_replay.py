@@ -1,7 +1,8 @@
 """Captures through tables inside one process; compare.py measures the command as a whole."""
 
 import pytest
-from workload import Shape, imix, workload, write_capture
+from captures import write_capture
+from workload import Shape, workload
 
 from vnasfast.replay import replay
 
@@ -21,7 +22,7 @@ def capture(tmp_path):
 def test_replay(benchmark, measure, scaled, capture, size):
     work = workload(Shape(scaled(sockets=SOCKETS)))
     n = scaled(packets=PACKETS[size])
-    n_bytes = write_capture(capture, work, n, imix(n) if size == "imix" else 60)
+    n_bytes = write_capture(capture, work, n, None if size == "imix" else 60)
     report = measure(lambda: replay(capture, work.machine), n, rounds=7)
     speed = report.speed
     benchmark.extra_info |= {

@@ -1,32 +1,27 @@
-"""Machines, keys, frames and captures that the benchmarks and the comparison share, the same in every run.
+"""Machines and the packets for them, which the benchmarks and the comparison share: the same in every run.
 
-A machine of n sockets has n / 20 VNASs. Each has one process, two interface addresses and an ANY socket on each of the
-same 20 ports, which are spread over all port numbers. Addresses are spread over 10.0.0.0/8 and fd00:1::/64. Keys pick
-address and port uniformly at random, each independent of the one before: the hardest order for caches and branches.
+A plain machine of n sockets has n / 20 VNASs. Each has one process, two interface addresses and an ANY socket on each
+of the same 20 ports, which are spread over all port numbers. Addresses are spread over 10.0.0.0/8 and fd00:1::/64. A
+`Shape` says what else a machine can be; several shapes make one machine together.
 """
 
 from dataclasses import dataclass
 from functools import cache
-from ipaddress import IPv6Address
-from pathlib import Path
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vnasfast import FLOW_KEY, Outcome, ServerMachine
+from vnasfast import FLOW_KEY, Outcome, ServerMachine, dtypes
 
 SEED = 20
-SERVICES = 20
-ADDRESSES = 2
 TCP, UDP = 6, 17
+BURST = 16
+_MOST_VNAS = 2**31 - 1
 
-#: Frame lengths without the checksum at the end, and how many of each among twelve: 358 bytes on average.
-IMIX = {60: 7, 590: 4, 1514: 1}
-
-# Frames made and written at once.
-_CHUNK = 1 << 18
-_RECORD_HEADER = 16
+#: The 16-byte keys of IPv4 packets, where this version of the package has them.
+NARROW: np.dtype[Any] | None = getattr(dtypes, "FLOW_KEY_IPV4", None)
 
 Bytes = NDArray[np.uint8]
 
@@ -36,81 +31,238 @@ class Shape:
     """What a machine looks like; families, protocols and VLANs are given out in turns."""
 
     sockets: int
-    families: tuple[int, ...] = (4,)  # among the two addresses of a VNAS
+    families: tuple[int, ...] = (4,)  # among the addresses of a VNAS
     protocols: tuple[int, ...] = (TCP,)  # among the ports
     vlans: tuple[int, ...] = (0,)  # among the VNASs
+    addresses: int = 2  # of each VNAS
+    ports: int = 20  # of each VNAS
+    all_ports: int = 20  # of all VNASs together
+    sharing: int = 1  # sockets that share each port of a VNAS
+    specific: bool = False  # each second port has, before its ANY socket, one on the VNAS's first address
+    scattered: bool = False  # VNAS IDs are sparse and shuffled
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is registered in one machine. A service is a port of a VNAS, with its sockets."""
+
+    vnas_ids: NDArray[np.int32]
+    address_vnas: NDArray[np.int32]  # index into vnas_ids, by address; those of a VNAS lie together
+    addresses: Bytes  # (n, 16)
+    vlans: NDArray[np.uint16]  # by address
+    nobody: Bytes  # (n, 16): addresses that no VNAS has, of the same families
+    service_vnas: NDArray[np.int32]  # index into vnas_ids
+    protocols: Bytes  # by service
+    ports: NDArray[np.uint16]  # by service
+    sharing: NDArray[np.int32]  # ANY sockets by service
+    specific: NDArray[np.bool_]  # by service
+    unused_ports: NDArray[np.uint16]  # no service has them
+
+    @property
+    def n_sockets(self) -> int:
+        """Count the sockets."""
+        return int(self.sharing.sum() + self.specific.sum())
+
+    @property
+    def any_sockets(self) -> NDArray[np.int32]:
+        """The first ANY socket of each service; socket IDs are given in order of registration."""
+        each = self.sharing + self.specific
+        return (np.cumsum(each) - each + self.specific).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Parsed packets, and the sockets or the outcome that each must be answered with: from `first` to `last`."""
+
+    keys: NDArray[Any]
+    first: NDArray[np.int32]
+    last: NDArray[np.int32]
+
+    def wrong(self, answers: NDArray[np.int32]) -> int:
+        """Count the answers that are wrong."""
+        return int(((answers < self.first) | (answers > self.last)).sum())
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A machine, and the arrays from which its keys are made."""
+    """A machine and its plan."""
 
     machine: ServerMachine
-    addresses: Bytes  # (2n, 16): those of the machine, then as many that it does not have
-    vlans: NDArray[np.uint16]  # by address
-    services: NDArray[np.uint16]  # (40, 2), protocol and port: those that every VNAS has, then as many that none has
-    sockets: NDArray[np.int32]  # socket ID by VNAS and service
+    plan: Plan
 
-    def keys(self, n: int, *, hits: float = 1.0) -> tuple[NDArray[Any], NDArray[np.int32]]:
-        """Make keys, and what dispatching must answer; half of the misses have no VNAS, the others no port."""
-        rng = np.random.default_rng(SEED + 1)
-        n_addresses = len(self.addresses) // 2
-        address = rng.integers(0, n_addresses, n)
-        service = rng.integers(0, SERVICES, n)
-        expected = self.sockets[address // ADDRESSES, service]
-        miss = rng.random(n)
-        no_vnas = miss < (1 - hits) / 2
-        no_port = (miss < 1 - hits) & ~no_vnas
-        address[no_vnas] += n_addresses
-        service[no_port] += SERVICES
-        expected[no_vnas] = Outcome.NO_VNAS
-        expected[no_port] = Outcome.NO_PORT
-        keys = np.zeros(n, FLOW_KEY)
-        keys["destination"] = self.addresses[address]
-        keys["vlan"] = self.vlans[address]
-        keys["protocol"] = self.services[service, 0]
-        keys["destination_port"] = self.services[service, 1]
-        keys["source"] = self.addresses[address]
-        # Remote addresses differ from ours in the byte after the prefix: 10.x → 172.x, fd00:1: → fd00:2:.
-        ipv4 = is_ipv4(keys)
-        keys["source"][ipv4, 12] = 172
-        keys["source"][~ipv4, 3] = 2
-        keys["source"][:, 14:] = rng.integers(0, 256, (n, 2), np.uint8)
-        keys["source_port"] = rng.integers(1024, 65536, n)
-        return keys, expected
+    def traffic(self, n: int, **options: Any) -> Traffic:
+        """Make n packets; options are those of `traffic_of`."""
+        return traffic_of(self.plan, n, **options)
+
+
+def traffic_of(
+    plan: Plan, n: int, *, order: str = "uniform", scan: float = 0.0, flood: float = 0.0, seed: int = 1
+) -> Traffic:
+    """Make n packets for the machine of a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+    n : int
+    order : str
+        "uniform": each service is as likely as any other, whatever came before: the hardest order for caches and
+        branches. "zipf": the k-th of the services in random order is picked in proportion to 1 / k. "bursts":
+        uniform flows of 16 packets.
+    scan : float
+        This share of the packets is for the right address and a port that no socket has.
+    flood : float
+        This share is for an address that nobody has.
+    seed : int
+        Other packets for each.
+    """
+    if order == "bursts":
+        flows = traffic_of(plan, -(-n // BURST), scan=scan, flood=flood, seed=seed)
+        return Traffic(*(np.repeat(column, BURST)[:n] for column in (flows.keys, flows.first, flows.last)))
+    rng = np.random.default_rng((SEED, seed))
+    service = _zipf(rng, n, len(plan.ports)) if order == "zipf" else rng.integers(0, len(plan.ports), n)
+    starts = np.searchsorted(plan.address_vnas, np.arange(len(plan.vnas_ids) + 1))
+    vnas = plan.service_vnas[service]
+    turn = (rng.random(n) * (starts[vnas + 1] - starts[vnas])).astype(np.int64)
+    address = starts[vnas] + turn
+    first = plan.any_sockets[service]
+    last = first + plan.sharing[service] - 1
+    specific = plan.specific[service] & (turn == 0)
+    first[specific] -= 1
+    last[specific] = first[specific]
+    keys = np.zeros(n, FLOW_KEY)
+    keys["destination"] = plan.addresses[address]
+    keys["vlan"] = plan.vlans[address]
+    keys["protocol"] = plan.protocols[service]
+    keys["destination_port"] = plan.ports[service]
+    kind = rng.random(n)
+    scanned, flooded = kind < scan, (kind >= scan) & (kind < scan + flood)
+    keys["destination_port"][scanned] = rng.choice(plan.unused_ports, n)[scanned]
+    keys["destination"][flooded] = plan.nobody[rng.integers(0, len(plan.nobody), n)][flooded]
+    first[scanned] = last[scanned] = Outcome.NO_PORT
+    first[flooded] = last[flooded] = Outcome.NO_VNAS
+    _set_remote(keys, rng)
+    return Traffic(keys, first, last)
+
+
+def _zipf(rng: np.random.Generator, n: int, kinds: int) -> NDArray[np.int64]:
+    sums = np.cumsum(1 / np.arange(1, kinds + 1))
+    ranks = np.minimum(np.searchsorted(sums, rng.random(n) * sums[-1]), kinds - 1)
+    chosen: NDArray[np.int64] = rng.permutation(kinds)[ranks]
+    return chosen
+
+
+def _set_remote(keys: NDArray[Any], rng: np.random.Generator) -> None:
+    """Remote addresses differ from ours in the byte after the prefix: 10.x → 172.x, fd00:1: → fd00:2:."""
+    ipv4 = is_ipv4(keys)
+    keys["source"] = keys["destination"]
+    keys["source"][ipv4, 12] = 172
+    keys["source"][~ipv4, 3] = 2
+    keys["source"][:, 14:] = rng.integers(0, 256, (len(keys), 2), np.uint8)
+    keys["source_port"] = rng.integers(1024, 65536, len(keys))
+
+
+def is_ipv4(keys: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell which keys are of IPv4 packets."""
+    ipv4: NDArray[np.bool_] = (keys["destination"][:, :10] == 0).all(axis=1)
+    return ipv4
+
+
+def narrowed(keys: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Give keys of IPv4 packets in 16 bytes each."""
+    narrow = np.zeros(len(keys), dtype)
+    for name in ("destination", "source"):
+        narrow[name] = keys[name][:, 12:]
+    for name in ("destination_port", "source_port", "vlan", "protocol", "status"):
+        narrow[name] = keys[name]
+    return narrow
+
+
+# ---- machines --------------------------------------------------------------------------------------------------------
 
 
 @cache
-def workload(shape: Shape) -> Workload:
-    """Make the machine of a shape, once in a run."""
-    rng = np.random.default_rng(SEED)
-    n_vnases = max(1, shape.sockets // SERVICES)
-    n_addresses = ADDRESSES * n_vnases
-    turn = np.tile(np.arange(n_addresses) % ADDRESSES, 2)
-    addresses = np.zeros((2 * n_addresses, 16), np.uint8)
-    ipv4 = np.array(shape.families)[turn % len(shape.families)] == 4
-    addresses[ipv4] = _ipv4_addresses(rng, int(ipv4.sum()))
-    addresses[~ipv4] = _ipv6_addresses(rng, int((~ipv4).sum()))
-    vlans = np.array(shape.vlans, np.uint16)[np.tile(np.arange(n_addresses) // ADDRESSES, 2) % len(shape.vlans)]
-    services = np.zeros((2 * SERVICES, 2), np.uint16)
-    services[:, 0] = np.array(shape.protocols)[np.arange(2 * SERVICES) % len(shape.protocols)]
-    services[:, 1] = rng.permutation(65535)[: 2 * SERVICES] + 1
-    machine, sockets = _machine(n_vnases, addresses[:n_addresses], vlans, services[:SERVICES])
-    return Workload(machine, addresses, vlans, services, sockets)
+def workload(*shapes: Shape) -> Workload:
+    """Make the machine of a shape, or of several together, once in a run."""
+    plan = planned(shapes)
+    return Workload(registered(plan), plan)
 
 
-def _machine(
-    n_vnases: int, addresses: Bytes, vlans: NDArray[np.uint16], services: NDArray[np.uint16]
-) -> tuple[ServerMachine, NDArray[np.int32]]:
+#: Above, filling a machine one call at a time takes minutes.
+MOST_SOCKETS = 1_000_000
+
+
+def registered(plan: Plan) -> ServerMachine:
+    """Make the machine of a plan. The only place that knows how a machine is filled."""
     machine = ServerMachine(seed=SEED)
-    sockets = np.zeros((n_vnases, SERVICES), np.int32)
-    for vnas in range(n_vnases):
-        pid = machine.vnas_start(1, vnas + 1)
-        for row in range(ADDRESSES * vnas, ADDRESSES * (vnas + 1)):
-            address = IPv6Address(addresses[row].tobytes())
-            machine.validate(pid, address.ipv4_mapped or address, "eth0", vlan=int(vlans[row]))
-        sockets[vnas] = [machine.bind(pid, protocol, port) for protocol, port in services.tolist()]
-    return machine, sockets
+    pids = [machine.vnas_start(1, vnas) for vnas in plan.vnas_ids.tolist()]
+    addresses = [_address(row) for row in plan.addresses]
+    for address, vnas, vlan in zip(addresses, plan.address_vnas.tolist(), plan.vlans.tolist(), strict=True):
+        machine.validate(pids[vnas], address, "eth0", vlan=vlan)
+    firsts = np.searchsorted(plan.address_vnas, np.arange(len(pids))).tolist()
+    columns = (plan.service_vnas, plan.protocols, plan.ports, plan.sharing, plan.specific)
+    for vnas, protocol, port, sharing, specific in zip(*(column.tolist() for column in columns), strict=True):
+        if specific:
+            machine.bind(pids[vnas], protocol, port, addresses[firsts[vnas]])
+        for _ in range(sharing):
+            machine.bind(pids[vnas], protocol, port, sharing=sharing > 1)
+    return machine
+
+
+def _address(row: Bytes) -> IPv4Address | IPv6Address:
+    address = IPv6Address(row.tobytes())
+    return address.ipv4_mapped or address
+
+
+def planned(shapes: tuple[Shape, ...]) -> Plan:
+    """Plan the machine of some shapes; with several, their services are registered in turns."""
+    rng = np.random.default_rng(SEED)
+    all_ports = (rng.permutation(65535) + 1).astype(np.uint16)
+    parts: list[dict[str, NDArray[Any]]] = []
+    for shape in shapes:
+        parts.append(_part(shape, all_ports, sum(len(part["vnas_ids"]) for part in parts), rng))
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    ipv4 = columns.pop("ipv4")
+    addresses = np.zeros((2 * len(ipv4), 16), np.uint8)
+    both = np.tile(ipv4, 2)
+    addresses[both] = _ipv4_addresses(rng, int(both.sum()))
+    addresses[~both] = _ipv6_addresses(rng, int((~both).sum()))
+    if len(shapes) > 1:
+        order = rng.permutation(len(columns["ports"]))
+        for name in ("service_vnas", "protocols", "ports", "sharing", "specific"):
+            columns[name] = columns[name][order]
+    return Plan(
+        addresses=addresses[: len(ipv4)],
+        nobody=addresses[len(ipv4) :],
+        unused_ports=all_ports[max(shape.all_ports for shape in shapes) :],
+        **columns,
+    )
+
+
+def _part(
+    shape: Shape, all_ports: NDArray[np.uint16], first_vnas: int, rng: np.random.Generator
+) -> dict[str, NDArray[Any]]:
+    """Plan the VNASs of one shape; addresses come later, all at once, so that none comes twice."""
+    ports = min(shape.ports, shape.sockets)
+    sockets_of_vnas = ports * shape.sharing + (ports // 2 if shape.specific else 0)
+    n_vnases = max(1, shape.sockets // sockets_of_vnas)
+    n_services = n_vnases * ports
+    turn = np.arange(n_vnases * shape.addresses) % shape.addresses
+    port = np.arange(n_services) % shape.all_ports
+    ids = np.arange(n_vnases)
+    if shape.scattered:
+        ids = rng.permutation(n_vnases) * ((_MOST_VNAS - first_vnas - 1) // n_vnases)
+    vnases = np.arange(first_vnas, first_vnas + n_vnases, dtype=np.int32)
+    return {
+        "vnas_ids": (first_vnas + 1 + ids).astype(np.int32),
+        "address_vnas": np.repeat(vnases, shape.addresses),
+        "ipv4": np.array(shape.families)[turn % len(shape.families)] == 4,
+        "vlans": np.repeat(np.resize(np.array(shape.vlans, np.uint16), n_vnases), shape.addresses),
+        "service_vnas": np.repeat(vnases, ports),
+        "protocols": np.array(shape.protocols, np.uint8)[port % len(shape.protocols)],
+        "ports": all_ports[port],
+        "sharing": np.full(n_services, shape.sharing, np.int32),
+        "specific": np.arange(n_services) % 2 == 1 if shape.specific else np.zeros(n_services, np.bool_),
+    }
 
 
 def _ipv4_addresses(rng: np.random.Generator, n: int) -> Bytes:
@@ -128,135 +280,3 @@ def _ipv6_addresses(rng: np.random.Generator, n: int) -> Bytes:
     addresses[:, 3] = 1
     addresses[:, 8:] = rng.integers(0, 256, (n, 8), np.uint8)
     return addresses
-
-
-def is_ipv4(keys: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell which keys are of IPv4 packets."""
-    return (keys["destination"][:, :10] == 0).all(axis=1)
-
-
-# ---- frames ----------------------------------------------------------------------------------------------------------
-
-
-def frames(
-    keys: NDArray[Any], sizes: NDArray[np.integer[Any]] | int = 60
-) -> tuple[Bytes, NDArray[np.uint64], NDArray[np.uint32]]:
-    """Make Ethernet frames of keys, one behind the other: the buffer, their offsets and lengths.
-
-    A frame that can't hold its headers is as long as they are. Checksums of TCP and UDP are 0, as hardware leaves them
-    to itself in captures of outgoing packets.
-    """
-    buffer, starts, lengths = _packed(keys, sizes, lead=0)
-    return buffer, starts, lengths
-
-
-def _packed(
-    keys: NDArray[Any], sizes: NDArray[np.integer[Any]] | int, lead: int
-) -> tuple[Bytes, NDArray[np.uint64], NDArray[np.uint32]]:
-    """Make frames with `lead` bytes left free before each."""
-    kinds = [
-        (mask, *_headers(keys[mask], ipv4, tagged, protocol))
-        for ipv4 in (True, False)
-        for tagged in (False, True)
-        for protocol in (TCP, UDP)
-        if (mask := (is_ipv4(keys) == ipv4) & ((keys["vlan"] != 0) == tagged) & (keys["protocol"] == protocol)).any()
-    ]
-    lengths = np.broadcast_to(sizes, len(keys)).astype(np.uint32)
-    for mask, headers, _ip in kinds:
-        lengths[mask] = np.maximum(lengths[mask], headers.shape[1])
-    starts = np.cumsum(lengths.astype(np.uint64) + np.uint64(lead))
-    buffer = np.zeros(int(starts[-1]), np.uint8)
-    starts -= lengths
-    for mask, headers, ip in kinds:
-        _set_lengths(headers, ip, lengths[mask])
-        if len(kinds) == 1 and (lengths == lengths[0]).all():
-            buffer.reshape(len(keys), -1)[:, lead : lead + headers.shape[1]] = headers
-        else:
-            buffer[starts[mask].astype(np.int64)[:, None] + np.arange(headers.shape[1])] = headers
-    return buffer, starts, lengths
-
-
-def _headers(keys: NDArray[Any], ipv4: bool, tagged: bool, protocol: int) -> tuple[Bytes, int]:
-    """Make the headers of keys of one kind, without lengths; and where that of IP begins."""
-    ip = 18 if tagged else 14
-    transport = ip + (20 if ipv4 else 40)
-    rows = np.zeros((len(keys), transport + (20 if protocol == TCP else 8)), np.uint8)
-    rows[:, :12] = np.frombuffer(bytes.fromhex("020000000001 020000000002"), np.uint8)
-    if tagged:
-        rows[:, 12:14] = (0x81, 0x00)
-        rows[:, 14:16] = _big_endian(keys["vlan"])
-    rows[:, ip - 2 : ip] = (0x08, 0x00) if ipv4 else (0x86, 0xDD)
-    if ipv4:
-        rows[:, ip] = 0x45
-        rows[:, ip + 6] = 0x40  # may not be fragmented
-        rows[:, ip + 8] = 64
-        rows[:, ip + 9] = protocol
-        rows[:, ip + 12 : ip + 16] = keys["source"][:, 12:]
-        rows[:, ip + 16 : ip + 20] = keys["destination"][:, 12:]
-    else:
-        rows[:, ip] = 0x60
-        rows[:, ip + 6] = protocol
-        rows[:, ip + 7] = 64
-        rows[:, ip + 8 : ip + 24] = keys["source"]
-        rows[:, ip + 24 : ip + 40] = keys["destination"]
-    rows[:, transport : transport + 2] = _big_endian(keys["source_port"])
-    rows[:, transport + 2 : transport + 4] = _big_endian(keys["destination_port"])
-    if protocol == TCP:
-        rows[:, transport + 12] = 0x50
-        rows[:, transport + 13] = 0x10  # ACK
-    return rows, ip
-
-
-def _set_lengths(rows: Bytes, ip: int, lengths: NDArray[np.uint32]) -> None:
-    """Fill in the lengths of IP and UDP, and the checksum of IPv4."""
-    if rows[0, ip] == 0x45:
-        rows[:, ip + 2 : ip + 4] = _big_endian(lengths - ip)
-        words = rows[:, ip : ip + 20].reshape(len(rows), 10, 2).astype(np.uint32)
-        total = (words[:, :, 0] << 8 | words[:, :, 1]).sum(axis=1)
-        total = (total & 0xFFFF) + (total >> 16)
-        total = (total & 0xFFFF) + (total >> 16)
-        rows[:, ip + 10 : ip + 12] = _big_endian(~total & 0xFFFF)
-        protocol, transport = rows[0, ip + 9], ip + 20
-    else:
-        rows[:, ip + 4 : ip + 6] = _big_endian(lengths - ip - 40)
-        protocol, transport = rows[0, ip + 6], ip + 40
-    if protocol == UDP:
-        rows[:, transport + 4 : transport + 6] = _big_endian(lengths - transport)
-
-
-def _big_endian(values: NDArray[np.integer[Any]]) -> Bytes:
-    return values.astype(">u2").view(np.uint8).reshape(len(values), 2)
-
-
-# ---- captures --------------------------------------------------------------------------------------------------------
-
-
-def imix(n: int) -> NDArray[np.int64]:
-    """Give frame lengths in the proportions of IMIX, in random order."""
-    rng = np.random.default_rng(SEED + 2)
-    return rng.choice(np.repeat(list(IMIX), list(IMIX.values())), n)
-
-
-def write_capture(path: Path, work: Workload, n: int, sizes: NDArray[np.integer[Any]] | int = 60) -> int:
-    """Write a pcap of n frames that all are delivered, one a microsecond; return its bytes."""
-    header = np.array([0xA1B2C3D4, 4 << 16 | 2, 0, 0, 1 << 18, 1], "<u4")
-    keys, _expected = work.keys(n)
-    lengths = np.broadcast_to(sizes, n)
-    with path.open("wb", buffering=0) as file:
-        file.write(header.tobytes())
-        for start in range(0, n, _CHUNK):
-            chunk = slice(start, min(n, start + _CHUNK))
-            file.write(_records(keys[chunk], lengths[chunk], start).data)
-        return file.tell()
-
-
-def _records(keys: NDArray[Any], sizes: NDArray[np.integer[Any]], first: int) -> Bytes:
-    buffer, starts, lengths = _packed(keys, sizes, lead=_RECORD_HEADER)
-    microseconds = first + np.arange(len(keys))
-    headers = np.stack([1_700_000_000 + microseconds // 1_000_000, microseconds % 1_000_000, lengths, lengths], axis=1)
-    rows = headers.astype("<u4").view(np.uint8)
-    if (lengths == lengths[0]).all():
-        buffer.reshape(len(keys), -1)[:, :_RECORD_HEADER] = rows
-    else:
-        buffer[starts.astype(np.int64)[:, None] - _RECORD_HEADER + np.arange(_RECORD_HEADER)] = rows
-    return buffer

@@ -1,0 +1,128 @@
+"""Competitors in turn, round after round; medians, and ratios within the rounds.
+
+Every round runs each competitor of a work once, one after the other, so that a neighbour who takes half of the machine
+takes it from all. Figures are medians of the rounds; a ratio is the median of the rounds' own ratios. Time is taken by
+the clock on the wall, and by the processor's, which does not run while somebody else has the core.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from yardsticks import HUGE_PAGES, Missing, output_of
+
+PASSES = 3
+PART = 1 << 16  # packets timed at once: few enough to end before most interruptions
+
+#: Nanoseconds per packet: on the wall, and of the processor where that is known.
+Sample = tuple[float, float | None]
+Run = Callable[[], Sample]
+
+
+class WrongAnswersError(Exception):
+    """A competitor answers wrongly: its figures would mean nothing."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all competitors do; their ratios are to the yardstick."""
+
+    title: str
+    runs: Mapping[str, Run]
+    yardstick: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One competitor at one work; medians, and ratios to the yardstick where it is there."""
+
+    work: str
+    name: str
+    ns: float
+    best: float
+    ratio: float | None
+    cpu_ns: float | None
+    cpu_ratio: float | None
+
+
+@dataclass
+class Results:
+    """All samples of a run, and who was left out of which work and why."""
+
+    samples: dict[str, dict[str, list[Sample]]] = field(default_factory=dict)
+    yardsticks: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def run(self, work: Work, rounds: int, progress: Callable[[str], None]) -> None:
+        """Run all in turn, several times; who can't run is left out."""
+        samples: dict[str, list[Sample]] = {name: [] for name in work.runs}
+        for number in range(rounds):
+            for name in list(samples):
+                progress(f"{work.title}: round {number + 1} of {rounds}: {name}")
+                try:
+                    samples[name].append(work.runs[name]())
+                except Missing as missing:
+                    self.left_out[name] = str(missing)
+                    del samples[name]
+        self.samples[work.title] = samples
+        self.yardsticks[work.title] = work.yardstick
+
+    def has(self, work: str, *names: str) -> bool:
+        """Tell whether all these were measured at a work."""
+        return all(self.samples.get(work, {}).get(name) for name in names)
+
+    def ns(self, work: str, name: str) -> tuple[float, float | None]:
+        """Give the medians by both clocks."""
+        return self._medians(self.samples[work][name])
+
+    def ratio(self, work: str, name: str, base: str) -> tuple[float, float | None]:
+        """Give the medians of the rounds' ratios by both clocks."""
+        pairs = zip(self.samples[work][name], self.samples[work][base], strict=True)
+        return self._medians(
+            [(mine[0] / its[0], mine[1] / its[1] if mine[1] and its[1] else None) for mine, its in pairs]
+        )
+
+    def rows(self) -> Iterator[Row]:
+        """Give the table."""
+        for work, samples in self.samples.items():
+            yardstick = self.yardsticks[work]
+            for name in samples:
+                ratio, cpu_ratio = self.ratio(work, name, yardstick) if yardstick in samples else (None, None)
+                ns, cpu_ns = self.ns(work, name)
+                yield Row(work, name, ns, min(wall for wall, _cpu in samples[name]), ratio, cpu_ns, cpu_ratio)
+
+    @staticmethod
+    def _medians(samples: list[Sample]) -> tuple[float, float | None]:
+        cpu = [by_processor for _wall, by_processor in samples if by_processor is not None]
+        return statistics.median(wall for wall, _cpu in samples), statistics.median(cpu) if cpu else None
+
+
+def timed(call: Callable[[slice], Any], n: int, passes: int = PASSES) -> Sample:
+    """Go through all packets to warm the caches, then give the median over the parts of the passes, as peers do."""
+    parts = [slice(start, min(start + PART, n)) for start in range(0, n, PART)]
+    wall, cpu = [], []
+    for number in range(passes + 1):
+        for part in parts:
+            start, cpu_start = time.perf_counter(), time.thread_time()
+            call(part)
+            cpu_seconds, seconds = time.thread_time() - cpu_start, time.perf_counter() - start
+            if number:
+                wall.append(seconds / (part.stop - part.start) * 1e9)
+                cpu.append(cpu_seconds / (part.stop - part.start) * 1e9)
+    return statistics.median(wall), statistics.median(cpu)
+
+
+def sample_of(*command: str | Path) -> Sample:
+    """Run a peer, which prints its nanoseconds by both clocks, and how many of its answers are wrong.
+
+    Raises
+    ------
+    Missing, WrongAnswersError
+    """
+    wall, cpu, *rest = output_of(*command, environment=HUGE_PAGES).split()
+    if rest and int(rest[0]):
+        raise WrongAnswersError(f"{Path(command[0]).name}: {rest[0]} answers are wrong")
+    return float(wall), float(cpu)
