@@ -56,7 +56,7 @@ class Sizes:
     memory_sockets: int = 1_000_000
     packets: int = 1 << 20
     frames: int = 10_000_000
-    rounds: int = 7
+    rounds: int = 5
 
 
 SMOKE: dict[str, Any] = {
@@ -108,7 +108,7 @@ def main(
 ) -> None:
     """Measure vnasfast and the yardsticks side by side, in one run."""
     sizes = Sizes(sockets, packets=packets, frames=frames, rounds=rounds)
-    sizes = replace(sizes, **SMOKE) if smoke else replace(sizes, sockets=_practical(sockets))
+    sizes = replace(sizes, **SMOKE) if smoke else sizes
     if not huge_pages:
         without_huge_pages()
     about = machine()
@@ -117,11 +117,13 @@ def main(
     core, cores = pin(core)
     shown = "huge pages for all" if huge_pages else "huge pages for none"
     click.echo(f"core {core}, {sizes.rounds} rounds, {shown}{', smoke run' if smoke else ''}\n")
-    results, bytes_each = Results(), {}
+    results = Results()
+    bytes_each: dict[str, float] = {}
+    peer_bytes: dict[int, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="vnasfast-", dir=folder) as temporary:
         programs = _build(Path(temporary))
         try:
-            for work in _works(only or GROUPS, programs, Path(temporary), sizes, cores):
+            for work in _works(only or GROUPS, programs, Path(temporary), sizes, cores, peer_bytes):
                 results.run(work, sizes.rounds, _progress)
             if not only or "memory" in only:
                 bytes_each = _memory(sizes.memory_sockets)
@@ -132,13 +134,14 @@ def main(
         click.echo(f"left out: {name}: {reason}", err=True)
     rows = list(results.rows())
     _print(rows)
+    _print_bytes(peer_bytes)
     judged = [] if smoke else list(_verdicts(results, only or GROUPS, sizes, bytes_each))
     for verdict in judged:
         click.echo(verdicts.line(verdict))
     about["load average at the end"] = machine()["load average"]
     click.echo(f"load average at the end: {about['load average at the end']}")
     if data is not None:
-        data.write_text(_json(about, results, rows, judged, bytes_each))
+        data.write_text(_json(about, results, rows, judged, {**peer_bytes, "vnasfast": bytes_each}))
     if plot is not None:
         try:
             draw(plot, rows, sizes.sockets, f"{about['processor']}, {about['kernel']}, {about['date']}")
@@ -147,12 +150,7 @@ def main(
 
 
 def _practical(sockets: tuple[int, ...]) -> tuple[int, ...]:
-    practical = tuple(n for n in sockets if n <= MOST_SOCKETS)
-    if practical != sockets:
-        click.echo(
-            f"left out: table sizes above {MOST_SOCKETS:,}: this version fills tables one socket at a time", err=True
-        )
-    return practical
+    return tuple(n for n in sockets if n <= MOST_SOCKETS)
 
 
 def _build(folder: Path) -> dict[Peer, Path]:
@@ -168,10 +166,18 @@ def _build(folder: Path) -> dict[Peer, Path]:
 
 
 def _works(
-    groups: tuple[str, ...], programs: dict[Peer, Path], folder: Path, sizes: Sizes, cores: set[int]
+    groups: tuple[str, ...],
+    programs: dict[Peer, Path],
+    folder: Path,
+    sizes: Sizes,
+    cores: set[int],
+    peer_bytes: dict[int, dict[str, float]],
 ) -> Iterator[Work]:
     if "keys" in groups:
-        yield from compare_keys.by_size(programs, folder, sizes.sockets, sizes.packets)
+        if max(sizes.sockets) > MOST_SOCKETS:
+            _progress("")
+            click.echo(f"left out: tables of more than {MOST_SOCKETS:,} sockets: filling them takes minutes", err=True)
+        yield from compare_keys.by_size(programs, folder, _practical(sizes.sockets), sizes.packets, peer_bytes)
     if "orders" in groups:
         yield from compare_keys.by_order(programs, folder, sizes.order_sockets, sizes.packets)
     if "shapes" in groups:
@@ -235,12 +241,20 @@ def _print(rows: list[Row]) -> None:
     click.echo()
 
 
+def _print_bytes(peer_bytes: dict[int, dict[str, float]]) -> None:
+    """Print what the tables of peers take at the largest size: at small ones, memory is taken in pieces too large."""
+    largest = max((n for n, noted in peer_bytes.items() if noted), default=None)
+    if largest is not None:
+        each = ", ".join(f"{name}: {value:.0f}" for name, value in peer_bytes[largest].items())
+        click.echo(f"resident bytes per socket at {largest:,} sockets, with its share of the addresses: {each}\n")
+
+
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:,.2f}"
 
 
 def _json(
-    about: dict[str, str], results: Results, rows: list[Row], judged: list[Verdict], bytes_each: dict[str, float]
+    about: dict[str, str], results: Results, rows: list[Row], judged: list[Verdict], bytes_each: dict[Any, Any]
 ) -> str:
     content: dict[str, Any] = {
         "machine": about,

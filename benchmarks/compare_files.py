@@ -123,7 +123,6 @@ def _slow(programs: Mapping[Peer, Path], folder: Path, work: Workload, frames: i
     capture = _written(folder / "slow.pcap", partial(write_capture, work=work, n=frames, size=FRAME_BYTES))
     runs = _libpcap(programs, capture, frames)
     runs[WHOLE] = _process(frames, *_replay(capture, folder / "tables.toml"), "--quiet")
-    runs["tcpdump -nn to nothing"] = _process(frames, "tcpdump", *_as_root(), "-nn", "-r", capture, needs=TCPDUMP)
     reader = (sys.executable, PEERS / "read_capture.py")
     for package in (CYPCAP, PCAPY, DPKT):
         name = f"{package.project}: read only"

@@ -73,9 +73,16 @@ def shapes_title(sockets: int) -> str:
     return f"shapes, 48-byte keys, {sockets:,} sockets"
 
 
-def by_size(programs: Mapping[Peer, Path], folder: Path, sizes: tuple[int, ...], packets: int) -> Iterator[Work]:
-    """Uniform hits, the hardest order, at each table size."""
+def by_size(
+    programs: Mapping[Peer, Path],
+    folder: Path,
+    sizes: tuple[int, ...],
+    packets: int,
+    bytes_each: dict[int, dict[str, float]],
+) -> Iterator[Work]:
+    """Uniform hits, the hardest order, at each table size; `bytes_each` is filled: sockets → peer → bytes a socket."""
     for sockets in sizes:
+        noted = bytes_each.setdefault(sockets, {})
         work = workload(Shape(sockets))
         traffic = work.traffic(packets)
         runs: dict[str, Run] = {}
@@ -91,7 +98,7 @@ def by_size(programs: Mapping[Peer, Path], folder: Path, sizes: tuple[int, ...],
         runs[IPV6] = _dispatching(ipv6, traffic6, traffic6.keys)
         runs |= {
             name: run
-            for name, run in peers(programs, folder / f"keys-{sockets}", work, traffic).items()
+            for name, run in peers(programs, folder / f"keys-{sockets}", work, traffic, noted).items()
             if sockets <= MOST_SOCKETS.get(name, sockets)
         }
         yield Work(sizes_title(sockets), runs, FLOOR_NAME)
@@ -148,25 +155,32 @@ def _dispatching(work: Workload, traffic: Traffic, keys: Any, *, count: bool = F
     return run
 
 
-def peers(programs: Mapping[Peer, Path], folder: Path, work: Workload, traffic: Traffic) -> dict[str, Run]:
+def peers(
+    programs: Mapping[Peer, Path],
+    folder: Path,
+    work: Workload,
+    traffic: Traffic,
+    bytes_each: dict[str, float] | None = None,
+) -> dict[str, Run]:
     """Write tables and packets to a folder, and give the peers that look them up there."""
     folder.mkdir()
     write_tables(folder, work)
     write_packets(folder, traffic)
     tail = (folder, str(PASSES))
-    commands: dict[str, tuple[Peer, tuple[str | Path, ...]]] = {
-        BOOST_TWO: (BOOST, ("two",)),
-        BOOST_ONE: (BOOST, ("one",)),
-        ABSL_TWO: (ABSL, ("find",)),
-        ABSL_PREFETCHED: (ABSL, ("prefetch",)),
-        DPDK_TWO: (DPDK_HASH, ("16",)),
+    noted = {} if bytes_each is None else bytes_each
+    tables: dict[str, tuple[Peer, str]] = {
+        BOOST_TWO: (BOOST, "two"),
+        BOOST_ONE: (BOOST, "one"),
+        ABSL_TWO: (ABSL, "find"),
+        ABSL_PREFETCHED: (ABSL, "prefetch"),
+        DPDK_TWO: (DPDK_HASH, "16"),
     }
-    if KERNEL in programs:
-        commands[KERNEL_ONE] = (KERNEL, (programs[KERNEL].with_suffix(".bpf.o"),))
     runs: dict[str, Run] = {
-        name: partial(sample_of, programs[peer], *options, *tail)
-        for name, (peer, options) in commands.items()
+        name: partial(sample_of, programs[peer], how, *tail, note=partial(noted.__setitem__, name))
+        for name, (peer, how) in tables.items()
         if peer in programs
     }
+    if KERNEL in programs:
+        runs[KERNEL_ONE] = partial(sample_of, programs[KERNEL], programs[KERNEL].with_suffix(".bpf.o"), *tail)
     runs[DICT_TWO] = partial(sample_of, sys.executable, PEERS / "python_dict.py", *tail)
     return runs

@@ -115,8 +115,8 @@ def timed(call: Callable[[slice], Any], n: int, passes: int = PASSES) -> Sample:
     return statistics.median(wall), statistics.median(cpu)
 
 
-def sample_of(*command: str | Path) -> Sample:
-    """Run a peer, which prints its nanoseconds by both clocks, and how many of its answers are wrong.
+def sample_of(*command: str | Path, note: Callable[[float], None] | None = None) -> Sample:
+    """Run a peer, which prints its nanoseconds by both clocks, how many answers are wrong, and its bytes a socket.
 
     Raises
     ------
@@ -125,4 +125,6 @@ def sample_of(*command: str | Path) -> Sample:
     wall, cpu, *rest = output_of(*command, environment=HUGE_PAGES).split()
     if rest and int(rest[0]):
         raise WrongAnswersError(f"{Path(command[0]).name}: {rest[0]} answers are wrong")
+    if note is not None:
+        note(float(rest[1]))
     return float(wall), float(cpu)

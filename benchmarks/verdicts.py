@@ -56,7 +56,7 @@ def of_keys(results: Results, sizes: Iterable[int]) -> Iterator[Verdict]:
     for sockets in sizes:
         work = keys.sizes_title(sockets)
         at = f"at {sockets:,} sockets"
-        for kind in _kinds(results, work):
+        for kind in _kinds():
             if sockets in FLOOR_BARS:
                 yield _ratio(results, work, kind, keys.FLOOR_NAME, FLOOR_BARS[sockets], f"{kind} {at}, of the floor")
             for peer, bar in FASTER.items():
@@ -129,8 +129,10 @@ def line(verdict: Verdict) -> str:
     return f"{'met' if verdict.met else 'missed'}: {verdict.what}: {wall:.2f}{by_processor}, {verdict.bound}"
 
 
-def _kinds(results: Results, work: str) -> list[str]:
-    return [kind for kind in (keys.NARROW_KEYS, keys.WIDE_KEYS) if results.has(work, kind)]
+def _kinds() -> list[str]:
+    kinds = [keys.NARROW_KEYS] if keys.NARROW is not None else []
+    kinds.append(keys.WIDE_KEYS)
+    return kinds
 
 
 def _ratio(

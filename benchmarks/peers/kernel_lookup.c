@@ -18,7 +18,8 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-enum { FRAME_BYTES = 64, SPARE_FILES = 100 };
+/* It takes a hundred times as long as the other peers: fewer packets are timed at once. */
+enum { FRAME_BYTES = 64, SPARE_FILES = 100, KERNEL_PART = 4096 };
 
 static void fail(const char *what)
 {
@@ -124,14 +125,14 @@ int main(int argc, char **argv)
     uint32_t zero = 0;
     if (bpf_map_update_elem(map, &zero, shared, BPF_ANY) != 0)
         fail("BPF map");
-    Sample net = measure(run, &look_up, n, passes);
+    Sample net = measure_parts(run, &look_up, n, passes, KERNEL_PART);
     if (bpf_map_lookup_elem(map, &zero, shared) != 0)
         fail("BPF map");
     size_t expected = 0;
     for (size_t i = 0; i < n; i++)
         expected += packets.expected[i] >= 0;
     size_t wrong = llabs((long long)(expected * (passes + 1)) - (long long)shared->found);
-    Sample empty = measure(run, &without, n, passes);
+    Sample empty = measure_parts(run, &without, n, passes, KERNEL_PART);
     printf("%.4f %.4f %zu\n", net.wall - empty.wall, net.cpu - empty.cpu, wrong);
     return 0;
 }
