@@ -7,6 +7,7 @@ import compare_files as files
 import compare_frames as in_memory
 import compare_keys as keys
 from rounds import Results
+from workload import NARROW
 
 #: Of the floor, at most, by table size.
 FLOOR_BARS = {1_000: 2.5, 10_000: 2.5, 100_000: 2.5, 1_000_000: 1.0, 10_000_000: 1.5}
@@ -130,7 +131,7 @@ def line(verdict: Verdict) -> str:
 
 
 def _kinds() -> list[str]:
-    kinds = [keys.NARROW_KEYS] if keys.NARROW is not None else []
+    kinds = [keys.NARROW_KEYS] if NARROW is not None else []
     kinds.append(keys.WIDE_KEYS)
     return kinds
 
