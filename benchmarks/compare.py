@@ -17,6 +17,7 @@ import click
 import compare_files
 import compare_frames
 import compare_keys
+import compare_memory
 import verdicts
 from plot import draw
 from rounds import Results, Row, Work, WrongAnswersError
@@ -54,6 +55,7 @@ class Sizes:
     shape_sockets: tuple[int, ...] = (100_000,)
     frame_sockets: int = compare_frames.SOCKETS
     memory_sockets: int = 1_000_000
+    pipe_gigabytes: float = 20.0
     packets: int = 1 << 20
     frames: int = 10_000_000
     rounds: int = 5
@@ -65,6 +67,7 @@ SMOKE: dict[str, Any] = {
     "shape_sockets": (4_000,),
     "frame_sockets": 400,
     "memory_sockets": 400,
+    "pipe_gigabytes": 0.1,
     "packets": 5_000,
     "frames": 10_000,
     "rounds": 1,
@@ -119,6 +122,7 @@ def main(
     click.echo(f"core {core}, {sizes.rounds} rounds, {shown}{', smoke run' if smoke else ''}\n")
     results = Results()
     bytes_each: dict[str, float] = {}
+    pipe_bytes = None
     peer_bytes: dict[int, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="vnasfast-", dir=folder) as temporary:
         programs = _build(Path(temporary))
@@ -127,6 +131,8 @@ def main(
                 results.run(work, sizes.rounds, _progress)
             if not only or "memory" in only:
                 bytes_each = _memory(sizes.memory_sockets)
+                _progress(f"replaying {sizes.pipe_gigabytes:g} GB from a pipe")
+                pipe_bytes = compare_memory.replayed(Path(temporary), sizes.pipe_gigabytes)
         except WrongAnswersError as error:
             raise click.ClickException(str(error)) from None
     _progress("")
@@ -135,7 +141,7 @@ def main(
     rows = list(results.rows())
     _print(rows)
     _print_bytes(peer_bytes)
-    judged = [] if smoke else list(_verdicts(results, only or GROUPS, sizes, bytes_each))
+    judged = [] if smoke else list(_verdicts(results, only or GROUPS, sizes, bytes_each, pipe_bytes))
     for verdict in judged:
         click.echo(verdicts.line(verdict))
     about["load average at the end"] = machine()["load average"]
@@ -196,7 +202,11 @@ def _memory(sockets: int) -> dict[str, float]:
 
 
 def _verdicts(
-    results: Results, groups: tuple[str, ...], sizes: Sizes, bytes_each: dict[str, float]
+    results: Results,
+    groups: tuple[str, ...],
+    sizes: Sizes,
+    bytes_each: dict[str, float],
+    pipe_bytes: float | None,
 ) -> Iterator[Verdict]:
     if "keys" in groups:
         yield from verdicts.of_keys(results, sizes.sockets)
@@ -206,6 +216,7 @@ def _verdicts(
         yield from verdicts.of_shapes(results, sizes.shape_sockets)
     if "memory" in groups:
         yield from verdicts.of_memory(bytes_each, sizes.memory_sockets)
+        yield from verdicts.of_pipe(pipe_bytes, sizes.pipe_gigabytes)
     if "frames" in groups:
         yield from verdicts.of_frames(results)
     if "files" in groups:

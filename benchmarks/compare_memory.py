@@ -1,29 +1,35 @@
-"""Resident bytes per IPv4 socket, measured in a process of its own: python benchmarks/compare_memory.py SOCKETS.
+"""Resident memory: bytes per IPv4 socket, and what replaying a large capture takes.
+
+Bytes per socket are measured in a process of its own: python benchmarks/compare_memory.py SOCKETS.
 
 In all: by how much the resident memory grew while the machine was made. Data plane: the pages that readers touch, from
 the kernel's own "referenced" marks: they are cleared, then packets for every socket are dispatched. Keys, answers and
 code, which are touched too, are taken off: they are what dispatching the same packets in a machine without sockets
-touches. Huge pages are off, so that a page is 4 KiB.
+touches. A huge page counts whole, though only a part of it may be used.
 """
 
 import ctypes
 import gc
 import json
+import math
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-from workload import Shape, planned, registered, traffic_of
-from yardsticks import without_huge_pages
+from captures import write_capture
+from rounds import WrongAnswersError
+from workload import Shape, planned, registered, traffic_of, workload
 
 from vnasfast import ServerMachine
 
 CHUNK = 1 << 16
+REPLAY_SOCKETS, REPLAY_FRAMES = 10_000, 1 << 18
+PCAP_HEADER = 24
 
 
 def measured(sockets: int) -> dict[str, float]:
     """Make a machine in this process and measure it: bytes per socket, of the data plane and in all."""
-    without_huge_pages()
     plan = planned((Shape(sockets),))
     registered(planned((Shape(20),)))  # what is imported and allocated once is not the table's
     before = _resident()
@@ -33,6 +39,27 @@ def measured(sockets: int) -> dict[str, float]:
     out = np.zeros(CHUNK, np.int32)
     touched = _referenced(machine, packets, out) - _referenced(ServerMachine(), packets, out)
     return {"data plane": touched / sockets, "in all": in_all / sockets}
+
+
+def replayed(folder: Path, gigabytes: float) -> int:
+    """Replay a capture of IMIX from a pipe, and give the most memory that the replay had, in bytes."""
+    work = workload(Shape(REPLAY_SOCKETS))
+    tables, capture = folder / "pipe.toml", folder / "pipe.pcap"
+    work.machine.save(tables)
+    write_capture(capture, work, REPLAY_FRAMES, None)
+    header, records = capture.read_bytes()[:PCAP_HEADER], capture.read_bytes()[PCAP_HEADER:]
+    capture.unlink()
+    command: list[str | Path] = [sys.executable, "-m", "vnasfast.replay", "--tables", tables, "-", "--quiet"]
+    replay = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert replay.stdin is not None
+    replay.stdin.write(header)
+    for _ in range(math.ceil(gigabytes * 1e9 / len(records))):
+        replay.stdin.write(records)
+    most = _kilobytes(f"/proc/{replay.pid}/status", "VmHWM:")
+    replay.stdin.close()
+    if replay.wait() != 0:
+        raise WrongAnswersError(f"the replay of a pipe ended with {replay.returncode}")
+    return most
 
 
 def _referenced(machine: ServerMachine, packets: np.ndarray, out: np.ndarray) -> int:

@@ -1,12 +1,11 @@
 """Tables filled: through bind, one call a socket, and from a table file."""
 
 import pytest
-from workload import Shape, workload
+from workload import SERVICES, Shape, workload
 
 from vnasfast import ServerMachine
 
 SOCKETS = 100_000
-SERVICES = 20
 FILE_SOCKETS = {"10k": 10_000, "100k": 100_000}
 
 

@@ -24,6 +24,7 @@ IMIX_NS, IMIX_TWO_NS = 35.0, 20.0
 PCAPNG_BAR = 1.3
 WHOLE_FRAMES, WHOLE_SECONDS = 10_000_000, 0.32
 FEW_SECONDS = 0.25
+PIPE_GIGABYTES, PIPE_MEGABYTES = 20.0, 150.0
 
 Clocks = tuple[float, float | None]
 
@@ -119,6 +120,13 @@ def of_memory(bytes_each: dict[str, float], sockets: int) -> Iterator[Verdict]:
         value = bytes_each.get(part)
         what = f"bytes per IPv4 socket at {sockets:,}, {part}"
         yield Verdict(what, bar, None if value is None else (value, None), unit="bytes")
+
+
+def of_pipe(n_bytes: float | None, gigabytes: float) -> Iterator[Verdict]:
+    """Judge what replaying a large capture takes."""
+    if gigabytes >= PIPE_GIGABYTES:
+        measured = None if n_bytes is None else (n_bytes / 1e6, None)
+        yield Verdict(f"memory of the replay of {gigabytes:g} GB from a pipe", PIPE_MEGABYTES, measured, unit="MB")
 
 
 def line(verdict: Verdict) -> str:

@@ -17,6 +17,7 @@ from vnasfast import FLOW_KEY, Outcome, ServerMachine, dtypes
 
 SEED = 20
 TCP, UDP = 6, 17
+SERVICES = 20  # ports of each VNAS of a plain machine
 BURST = 16
 _MOST_VNAS = 2**31 - 1
 
@@ -35,8 +36,8 @@ class Shape:
     protocols: tuple[int, ...] = (TCP,)  # among the ports
     vlans: tuple[int, ...] = (0,)  # among the VNASs
     addresses: int = 2  # of each VNAS
-    ports: int = 20  # of each VNAS
-    all_ports: int = 20  # of all VNASs together
+    ports: int = SERVICES  # of each VNAS
+    all_ports: int = SERVICES  # of all VNASs together
     sharing: int = 1  # sockets that share each port of a VNAS
     specific: bool = False  # each second port has, before its ANY socket, one on the VNAS's first address
     scattered: bool = False  # VNAS IDs are sparse and shuffled
