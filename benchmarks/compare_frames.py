@@ -22,7 +22,6 @@ COUNTED = "dispatch_frames: parse, dispatch, count"
 UNCOUNTED = "dispatch_frames, not counted"
 TO_INTEGER = "dispatch_id: to an integer"
 TO_DELIVERY = "dispatch: to a Delivery"
-ONE_FRAME = "one IPv4/TCP frame from Python, 10,000 sockets"
 
 #: Families, protocols and VLANs; frames are 60 bytes long, or as long as their headers.
 KINDS = {
@@ -32,9 +31,14 @@ KINDS = {
 }
 
 
-def title(kind: str) -> str:
+def title(kind: str, sockets: int = SOCKETS) -> str:
     """Name the work on one kind of frames."""
-    return f"frames, {kind}, 10,000 sockets"
+    return f"frames, {kind}, {sockets:,} sockets"
+
+
+def one_frame_title(sockets: int = SOCKETS) -> str:
+    """Name the work on one frame at a time."""
+    return f"one IPv4/TCP frame from Python, {sockets:,} sockets"
 
 
 def by_kind(programs: Mapping[Peer, Path], folder: Path, sockets: int, packets: int) -> Iterator[Work]:
@@ -53,13 +57,13 @@ def by_kind(programs: Mapping[Peer, Path], folder: Path, sockets: int, packets: 
             runs[PTYPE] = partial(sample_of, programs[DPDK_PTYPE], there, str(PASSES))
         for name, count in ((COUNTED, True), (UNCOUNTED, False)):
             runs[name] = _dispatching(work.machine, traffic, (buffer, starts, lengths), count)
-        yield Work(title(kind), runs, PTYPE)
+        yield Work(title(kind, sockets), runs, PTYPE)
     work = workload(Shape(sockets))
     traffic = work.traffic(min(packets, ONE_BY_ONE))
     buffer, starts, lengths = frames(traffic.keys)
     each = [buffer[start : start + length].tobytes() for start, length in zip(starts, lengths, strict=True)]
     runs = {name: _one_by_one(call, each) for name, call in _calls(work.machine).items()}
-    yield Work(ONE_FRAME, runs, TO_INTEGER)
+    yield Work(one_frame_title(sockets), runs, TO_INTEGER)
     workload.cache_clear()
 
 

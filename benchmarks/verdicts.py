@@ -96,7 +96,7 @@ def of_frames(results: Results) -> Iterator[Verdict]:
     for kind, bar in FRAMES_NS.items():
         yield _ns(results, in_memory.title(kind), in_memory.COUNTED, bar, f"{kind}, parse + dispatch + count")
     for name, bar in ONE_FRAME_NS.items():
-        yield _ns(results, in_memory.ONE_FRAME, name, bar, f"one frame from Python, {name}")
+        yield _ns(results, in_memory.one_frame_title(), name, bar, f"one frame from Python, {name}")
 
 
 def of_files(results: Results, frames: int) -> Iterator[Verdict]:

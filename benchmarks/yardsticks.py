@@ -136,7 +136,8 @@ def output_of(*command: str | Path, environment: Mapping[str, str] | None = None
         command, capture_output=True, text=True, check=False, env={**os.environ, **(environment or {})}
     )
     if run.returncode != 0:
-        raise Missing(f"{Path(command[0]).name} refused: {run.stderr.strip()}")
+        reason = (run.stderr.strip() or f"exit code {run.returncode}").splitlines()[-1]
+        raise Missing(f"{Path(command[0]).name} refused: {reason}")
     return run.stdout
 
 

@@ -1,0 +1,83 @@
+"""The comparison itself: what is measured is right, and what it says of it."""
+
+import sys
+
+import compare_keys
+import numpy as np
+import pytest
+from exchange import write_packets, write_tables
+from rounds import Results, Work, WrongAnswersError, sample_of
+from verdicts import Verdict, line
+from workload import Shape, workload
+from yardsticks import PEERS, Missing
+
+PACKETS = 5_000
+TRAFFIC = {
+    "uniform": {},
+    "zipf": {"order": "zipf"},
+    "bursts": {"order": "bursts"},
+    "scan": {"scan": 1.0},
+    "flood": {"flood": 1.0},
+    "mixed": {"scan": 0.25, "flood": 0.25},
+}
+
+
+@pytest.mark.parametrize("traffic", TRAFFIC)
+@pytest.mark.parametrize("shape", [*compare_keys.SHAPES, compare_keys.MIX])
+def test_every_answer_is_the_one_planned(shape, traffic):
+    options = compare_keys.SHAPES if shape == compare_keys.MIX else {shape: compare_keys.SHAPES[shape]}
+    work = workload(*(Shape(400, **each) for each in options.values()))
+    packets = work.traffic(PACKETS, **TRAFFIC[traffic])
+    assert packets.wrong(work.machine.dispatch_batch(packets.keys, count=False)) == 0
+
+
+def test_wrong_answers_are_counted():
+    packets = workload(Shape(400)).traffic(PACKETS)
+    answers = packets.first.copy()
+    answers[:3] -= 1
+    assert packets.wrong(answers) == 3
+
+
+def test_a_peer_that_answers_wrongly_ends_the_run(tmp_path):
+    work = workload(Shape(400))
+    packets = work.traffic(PACKETS)
+    write_tables(tmp_path, work)
+    write_packets(tmp_path, packets)
+    peer = (sys.executable, PEERS / "python_dict.py", tmp_path, "1")
+    sample_of(*peer)
+    (packets.first + np.int32(1)).tofile(tmp_path / "expected")
+    with pytest.raises(WrongAnswersError, match=f"{PACKETS} answers are wrong"):
+        sample_of(*peer)
+
+
+def test_ratios_are_medians_of_the_rounds_own():
+    floor, mine = iter([1.0, 2.0, 10.0]), iter([3.0, 4.0, 10.0])
+
+    def missing():
+        raise Missing("no such program")
+
+    runs = {"floor": lambda: (next(floor), 1.0), "mine": lambda: (next(mine), None), "other": missing}
+    results = Results()
+    results.run(Work("work", runs, "floor"), 3, lambda text: None)
+    assert results.ratio("work", "mine", "floor") == (2.0, None)
+    assert results.ns("work", "mine") == (4.0, None)
+    assert results.left_out == {"other": "no such program"}
+    assert not results.has("work", "other")
+    assert [row.name for row in results.rows()] == ["floor", "mine"]
+
+
+@pytest.mark.parametrize(
+    ("measured", "at_least", "met"),
+    [
+        ((1.9, 2.0), False, True),
+        ((1.9, 2.1), False, False),
+        ((2.1, None), False, False),
+        ((2.1, 2.0), True, True),
+        ((2.1, 1.9), True, False),
+        (None, True, None),
+    ],
+)
+def test_a_bar_is_met_by_both_clocks_or_not_at_all(measured, at_least, met):
+    verdict = Verdict("it", 2.0, measured, at_least)
+    assert verdict.met is met
+    assert line(verdict).startswith({True: "met: it", False: "missed: it", None: "not measured: it"}[met])
