@@ -83,7 +83,12 @@ SMOKE: dict[str, Any] = {
     show_default=True,
     help="Table sizes for keys.",
 )
-@click.option("--packets", default=Sizes.packets, show_default=True, help="Keys dispatched in a pass.")
+@click.option(
+    "--packets",
+    default=Sizes.packets,
+    show_default=True,
+    help="Keys dispatched in a pass; a fourth of the sockets where that is more.",
+)
 @click.option("--frames", default=Sizes.frames, show_default=True, help="Frames of the capture that is replayed.")
 @click.option("--rounds", default=Sizes.rounds, show_default=True, help="How often each competitor runs.")
 @click.option("--core", type=int, help="The core to run on. Default: the last.")

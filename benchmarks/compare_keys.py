@@ -77,11 +77,15 @@ def by_size(
     programs: Mapping[Peer, Path],
     folder: Path,
     sizes: tuple[int, ...],
-    packets: int,
+    least: int,
     bytes_each: dict[int, dict[str, float]],
 ) -> Iterator[Work]:
-    """Uniform hits, the hardest order, at each table size; `bytes_each` is filled: sockets → peer → bytes a socket."""
+    """Uniform hits, the hardest order, at each table size; `bytes_each` is filled: sockets → peer → bytes a socket.
+
+    There are at least so many packets, and enough to touch far more lines of a large table than a cache keeps.
+    """
     for sockets in sizes:
+        packets = max(least, sockets // 4)
         noted = bytes_each.setdefault(sockets, {})
         work = workload(Shape(sockets))
         traffic = work.traffic(packets)
