@@ -1,6 +1,7 @@
 """Readers under a storm of changes: no answer is torn. And the checker that says so finds torn answers."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from storm_answers import Answer, Answers
 from storm_check import Call, check
 from storm_log import BIND, CLOSE, EXIT, INVALIDATE, START, VALIDATE, Operation
 
+import vnasfast
 from vnasfast import Outcome
 
 
@@ -170,6 +172,7 @@ def test_no_answer_is_torn_in_a_long_storm(readers: int, sockets: int, capsys: p
 
 def test_the_command() -> None:
     command = [sys.executable, Path(__file__).with_name("storm.py"), "--seconds", "0.2", "--sockets", "100", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": str(Path(vnasfast.__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["wrong"] == 0
