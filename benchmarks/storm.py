@@ -1,0 +1,283 @@
+"""Measure changes while others read: python benchmarks/storm.py.
+
+What a reader loses to a writer beside it, how long single changes take while tables grow to a million sockets, and how
+long a million sockets registered at once take. Reader and writer are threads of one process, each on a core of its own.
+A writer that changes another machine's tables takes as much of the caches and of Python's lock: what a reader loses to
+it, it does not lose to changes. A round has every condition once, in turn; a ratio is the median of the rounds' own.
+"""
+
+import gc
+import json
+import os
+import statistics
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from tabulate import tabulate
+from workload import SERVICES, Shape, Workload, workload
+from yardsticks import machine as machine_facts
+
+from vnasfast import ServerMachine
+
+BATCH = 1 << 20  # keys: the reader needs the GIL once in some milliseconds
+WRITER_VNASES = 1000
+OPEN_SOCKETS = 2000  # of the writer at a time
+PULSE_SECONDS = 0.001
+SWITCH_SECONDS = 2e-5
+
+LOSS_BAR = 0.10
+SINGLE_BAR_US = 3.0
+BULK_BAR_SECONDS = 0.15
+
+QUIET, ELSEWHERE, HERE = "no writer", "writer on another machine", "writer on the reader's machine"
+
+
+@click.command()
+@click.option("--sockets", default=(100_000,), multiple=True, show_default=True, help="Table sizes for the reader.")
+@click.option("--rate", default=100_000, show_default=True, help="Changes a second, half of them additions.")
+@click.option("--rounds", default=7, show_default=True)
+@click.option("--seconds", default=0.5, show_default=True, help="Of a condition in a round.")
+@click.option("--grow-to", default=1_000_000, show_default=True, help="Sockets for single changes; 0: leave these out.")
+@click.option("--json", "as_json", is_flag=True)
+def main(sockets: tuple[int, ...], rate: int, rounds: int, seconds: float, grow_to: int, as_json: bool) -> None:
+    """Measure what changes cost readers, and what they take themselves."""
+    reading = [row for n in sockets for row in reader_rows(n, rate, rounds, seconds)]
+    single = single_rows(grow_to) if grow_to else []
+    bulk = bulk_row(grow_to) if grow_to else None
+    if as_json:
+        figures = {"machine": machine_facts(), "reading": reading, "single": single, "bulk": bulk}
+        click.echo(json.dumps(figures, indent=1))
+        return
+    click.echo(tabulate(reading, headers="keys", floatfmt=",.2f"))
+    if single:
+        click.echo("\n" + tabulate(single, headers="keys", floatfmt=",.2f"))
+    if bulk:
+        click.echo("\n" + tabulate([bulk], headers="keys", floatfmt=",.3f"))
+    click.echo("\n" + "\n".join(verdicts(reading, single, bulk)))
+
+
+# ---- readers beside a writer -----------------------------------------------------------------------------------------
+
+
+class Changes:
+    """Adds sockets to a machine and removes them, so many a second; on ports that the reader's packets go to."""
+
+    def __init__(self, machine: ServerMachine, services: NDArray[np.uint16]) -> None:
+        self.machine = machine
+        self.services = [(int(protocol), int(port)) for protocol, port in services]
+        self.pids = [machine.vnas_start(1, 2**30 + number) for number in range(WRITER_VNASES)]
+        self.places = self._places()
+        self.open: deque[int] = deque()
+        for _ in range(OPEN_SOCKETS):
+            self._add()
+
+    def _places(self) -> Iterator[tuple[int, int, int]]:
+        while True:
+            for protocol, port in self.services:
+                for pid in self.pids:
+                    yield pid, protocol, port
+
+    def _add(self) -> None:
+        self.open.append(self.machine.bind(*next(self.places)))
+
+    def run(self, rate: int, stop: threading.Event, counts: list[int]) -> None:
+        """Change until told to stop; the number of changes and the seconds go to `counts`."""
+        begin = time.perf_counter()
+        done = 0
+        while not stop.is_set():
+            due = int((time.perf_counter() - begin) * rate)
+            while done < due and not stop.is_set():
+                self._add()
+                self.machine.close(self.open.popleft())
+                done += 2
+            time.sleep(PULSE_SECONDS)
+        counts.append(int(done / (time.perf_counter() - begin)))
+
+
+def reader_rows(sockets: int, rate: int, rounds: int, seconds: float) -> list[dict[str, Any]]:
+    """Give a row a condition."""
+    work = workload(Shape(sockets))
+    keys, expected = work.keys(BATCH)
+    out = np.empty(BATCH, np.int32)
+    served = work.services[:SERVICES]
+    writers = {QUIET: None, ELSEWHERE: Changes(ServerMachine(seed=2), served), HERE: Changes(work.machine, served)}
+    ns: dict[str, list[float]] = {name: [] for name in writers}
+    reached: dict[str, list[int]] = {name: [] for name in writers}
+    read_for(work, keys, out, seconds)
+    with switching(SWITCH_SECONDS):
+        for _ in range(rounds):
+            for name, writer in writers.items():
+                ns[name].append(beside(writer, rate, reached[name], lambda: read_for(work, keys, out, seconds)))
+                if not (out == expected).all():
+                    raise click.ClickException("a packet went to another socket")
+    rows = []
+    for name in writers:
+        of_quiet, of_elsewhere = (ratio(ns[name], ns[other]) for other in (QUIET, ELSEWHERE))
+        rows.append(
+            {
+                "sockets": sockets,
+                "condition": name,
+                "ns per packet": statistics.median(ns[name]),
+                "of no writer": of_quiet,
+                "of writer elsewhere": of_elsewhere,
+                "reader loses": 1 - 1 / of_quiet,
+                "changes per second": statistics.median(reached[name]) if reached[name] else 0,
+            }
+        )
+    return rows
+
+
+def ratio(mine: list[float], others: list[float]) -> float:
+    """Give the median of the rounds' own ratios."""
+    return statistics.median(one / other for one, other in zip(mine, others, strict=True))
+
+
+def beside(writer: Changes | None, rate: int, reached: list[int], read: Callable[[], float]) -> float:
+    """Read while the writer writes, each on its own core; the reader on the last, this thread."""
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[-1]})
+    stop = threading.Event()
+
+    def write() -> None:
+        os.sched_setaffinity(0, {cores[0]})
+        assert writer is not None
+        writer.run(rate, stop, reached)
+
+    thread = None if writer is None else threading.Thread(target=write)
+    try:
+        if thread is not None:
+            thread.start()
+        return read()
+    finally:
+        stop.set()
+        if thread is not None:
+            thread.join()
+        os.sched_setaffinity(0, cores)
+
+
+def read_for(work: Workload, keys: NDArray[Any], out: NDArray[np.int32], seconds: float) -> float:
+    """Dispatch batches for some seconds; ns per packet."""
+    begin = time.perf_counter()
+    n = 0
+    while (elapsed := time.perf_counter() - begin) < seconds:
+        work.machine.dispatch_batch(keys, out=out, count=False)
+        n += len(keys)
+    return elapsed / n * 1e9
+
+
+@contextmanager
+def switching(seconds: float) -> Iterator[None]:
+    """Have threads that wait for the GIL get it sooner."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(seconds)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+# ---- changes ---------------------------------------------------------------------------------------------------------
+
+
+def single_rows(most: int) -> list[dict[str, Any]]:
+    """Time each change by itself, from Python, while every table grows from nothing to `most` sockets, and shrinks."""
+    machine = ServerMachine(seed=1)
+    n_vnases = max(1, most // SERVICES)
+    pids = [machine.vnas_start(1, vnas) for vnas in range(1, n_vnases + 1)]
+    addresses = [IPv4Address(0x0A000000 + 2 * number) for number in range(n_vnases)]
+    more = [IPv4Address(0x0B000000 + 2 * number) for number in range(n_vnases)]
+    owned = list(zip(pids, addresses, strict=True))
+    sockets: list[int] = []
+    rows = []
+    with collected():
+        rows.append(timed("validate, from none", machine.validate, [(*row, "eth0") for row in owned]))
+        places = [(pid, "tcp", port) for port in range(1, SERVICES + 1) for pid in pids]
+        rows.append(timed("bind, from none", machine.bind, places, sockets))
+        # From here on the tables hold `most` sockets.
+        later = [(pid, address, "eth0") for pid, address in zip(pids, more, strict=True)]
+        rows.append(timed("validate", machine.validate, later))
+        rows.append(timed("invalidate", machine.invalidate, [row[:2] for row in later]))
+        extra: list[int] = []
+        rows.append(timed("bind", machine.bind, [(pid, "udp", 53) for pid in pids], extra))
+        rows.append(timed("close", machine.close, [(socket,) for socket in extra]))
+        shuffled = np.random.default_rng(1).permutation(sockets).tolist()
+        rows.append(timed("close, to none", machine.close, [(socket,) for socket in shuffled]))
+        rows.append(timed("invalidate, to none", machine.invalidate, owned))
+    return rows
+
+
+def timed(name: str, change: Callable[..., Any], rows: list[tuple[Any, ...]], results: Any = None) -> dict[str, Any]:
+    """Call it with each row; give percentiles of one call, in µs, the clock's own time taken off."""
+    clock = time.perf_counter_ns
+    ns = np.empty(len(rows), np.int64)
+    for number, row in enumerate(rows):
+        begin = clock()
+        result = change(*row)
+        ns[number] = clock() - begin
+        if results is not None:
+            results.append(result)
+    empty = np.array([-(clock() - clock()) for _ in range(10_000)])
+    us = (ns - np.median(empty)) / 1e3
+    p50, p99, p999 = np.percentile(us, (50, 99, 99.9))
+    return {"change": name, "calls": len(rows), "p50 us": p50, "p99": p99, "p99.9": p999, "max": us.max()}
+
+
+@contextmanager
+def collected() -> Iterator[None]:
+    """Keep Python's garbage collector from walking millions of objects between two clocks."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def bulk_row(most: int) -> dict[str, Any] | None:
+    """Time the registration of `most` sockets from arrays, where the engine has it."""
+    if not hasattr(ServerMachine, "bind_many"):
+        return None
+    seconds = []
+    for _ in range(5):
+        machine = ServerMachine(seed=1)
+        pids = np.array([machine.vnas_start(1, vnas) for vnas in range(1, max(1, most // SERVICES) + 1)], np.int32)
+        all_pids = np.tile(pids, SERVICES)
+        ports = np.repeat(np.arange(1, SERVICES + 1, dtype=np.uint16), len(pids))
+        begin = time.perf_counter()
+        machine.bind_many(all_pids, "tcp", ports)
+        seconds.append(time.perf_counter() - begin)
+    return {"bulk": "bind_many", "sockets": len(all_pids), "seconds": statistics.median(seconds), "best": min(seconds)}
+
+
+# ---- verdicts --------------------------------------------------------------------------------------------------------
+
+
+def verdicts(reading: list[dict[str, Any]], single: list[dict[str, Any]], bulk: dict[str, Any] | None) -> list[str]:
+    """Say which bars are met."""
+    lines = []
+    for row in reading:
+        if row["condition"] == HERE:
+            what = f"reader's loss at {row['sockets']:,} sockets to {row['changes per second']:,.0f} changes a second"
+            lines.append(verdict(what, row["reader loses"], LOSS_BAR))
+    lines += [verdict(f"{row['change']}, median, us", row["p50 us"], SINGLE_BAR_US) for row in single]
+    if bulk is not None:
+        lines.append(verdict(f"{bulk['sockets']:,} sockets at once, seconds", bulk["seconds"], BULK_BAR_SECONDS))
+    return lines
+
+
+def verdict(what: str, value: float, bar: float) -> str:
+    """Write one line."""
+    return f"{'met' if value <= bar else 'missed'}: {what}: {value:.2f}, at most {bar:.2f}"
+
+
+if __name__ == "__main__":
+    main()
