@@ -61,7 +61,7 @@ def narrow_keys(keys: Sequence[Key]) -> tuple[Any, Any]:
     for row, index in zip(array, narrowed, strict=True):
         for name in NARROW.names:
             value = getattr(keys[index], name)
-            row[name] = int(value) if name in ("source", "destination") else value
+            row[name] = list(value.packed) if name in ("source", "destination") else value
     return array, narrowed
 
 
