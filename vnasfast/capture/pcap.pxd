@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from vnasfast.capture.walk cimport WALK_DAMAGED, WALK_FULL, WALK_NEEDS, load_32, look_ahead
+from vnasfast.capture.walk cimport WALK_DAMAGED, WALK_FULL, WALK_NEEDS, WALK_PASSED, Records, load_32
 from vnasfast.typedefs cimport FrameBlock
 
 cdef enum:
@@ -30,73 +30,115 @@ cdef struct PcapState:
     uint64_t needed             # after WALK_NEEDS
 
 
+cdef inline uint32_t pcap_captured(
+    const PcapState* state, const uint8_t* record, const bint swapped, const bint plain,
+) noexcept nogil:
+    cdef uint32_t first = load_32(record + 8, swapped)
+    cdef uint32_t second
+    if plain:
+        return first
+    second = load_32(record + 12, swapped)
+    if state.length_order == PCAP_WIRE_FIRST or (state.length_order == PCAP_SMALLER_FIRST and first > second):
+        return second
+    return first
+
+
 cdef inline int pcap_walk_as(
-    PcapState* state, const uint8_t* window, size_t size, size_t* position, FrameBlock* block,
+    PcapState* state, const uint8_t* base, size_t visible, size_t until, size_t* position, Records* records,
     const bint swapped, const bint plain,
 ) noexcept nogil:
     """The walk of pcap_walk. Compiled once for each pair of the constants `swapped` and `plain`, so that neither
     is asked for a record; `plain` means a 16-byte record header with the captured length first.
     """
     cdef size_t at = position[0]
-    cdef size_t asked = at
-    cdef size_t n = block.n
-    cdef size_t capacity = block.capacity
+    cdef size_t n = records.n
+    cdef size_t capacity = records.capacity
     cdef size_t header = PCAP_RECORD_BYTES if plain else state.record_bytes
-    cdef uint64_t units = state.units
     cdef uint32_t allowed = state.allowed
-    cdef uint32_t captured, wire
-    cdef const uint8_t* record
-    cdef int status = WALK_FULL
-    while n < capacity:
-        if size - at < header:
+    cdef uint32_t captured
+    cdef size_t end
+    cdef uint32_t* starts = records.starts
+    cdef int status = WALK_PASSED
+    while at < until:
+        if n == capacity:
+            status = WALK_FULL
+            break
+        end = at + header
+        if end > visible:
             state.needed = header
             status = WALK_NEEDS
             break
-        record = window + at
-        captured = load_32(record + 8, swapped)
-        wire = load_32(record + 12, swapped)
-        if not plain:
-            if state.length_order == PCAP_WIRE_FIRST or (
-                state.length_order == PCAP_SMALLER_FIRST and captured > wire
-            ):
-                captured, wire = wire, captured
+        captured = pcap_captured(state, base + at, swapped, plain)
         if captured > allowed:
             state.problem = PCAP_TOO_LONG
             state.found = captured
             status = WALK_DAMAGED
             break
-        if size - at - header < captured:
-            state.needed = header + captured
+        end += captured
+        if end > visible:
+            state.needed = end - at
             status = WALK_NEEDS
             break
-        asked = look_ahead(window, size, at, asked)
-        block.offsets[n] = at + header
-        block.lengths[n] = captured
-        block.wire_lengths[n] = wire
-        # A fraction of a second or more is not refused: it carries into the seconds.
-        block.ticks[n] = load_32(record, swapped) * units + load_32(record + 4, swapped)
-        block.interfaces[n] = 0
+        starts[n] = <uint32_t>at
         n += 1
-        at += header + captured
-    block.n = n
+        at = end
+    records.n = n
     position[0] = at
     return status
 
 
 cdef inline int pcap_walk(
-    PcapState* state, const uint8_t* window, size_t size, size_t* position, FrameBlock* block,
+    PcapState* state, const uint8_t* base, size_t visible, size_t until, size_t* position, Records* records,
 ) noexcept nogil:
-    """Append the records of the window from `position` to the block; a WalkStatus says why it ended.
+    """Append the records that begin from `position` to before `until`; a WalkStatus says why it ended.
 
-    `position` moves past every record appended. The block's base is the window. One thread a state.
+    `position` moves past every record appended. `visible` bytes can be read from `base`; `until` is at most 2**31.
+    One thread a state.
     """
     if state.record_bytes == PCAP_RECORD_BYTES and state.length_order == PCAP_CAPTURED_FIRST:
         if state.swapped:
-            return pcap_walk_as(state, window, size, position, block, True, True)
-        return pcap_walk_as(state, window, size, position, block, False, True)
-    return pcap_walk_as(state, window, size, position, block, state.swapped, False)
+            return pcap_walk_as(state, base, visible, until, position, records, True, True)
+        return pcap_walk_as(state, base, visible, until, position, records, False, True)
+    return pcap_walk_as(state, base, visible, until, position, records, state.swapped, False)
 
 
+cdef inline void pcap_columns_as(
+    const PcapState* state, const uint8_t* base, const uint32_t* starts, size_t n, FrameBlock* block,
+    const bint swapped, const bint plain,
+) noexcept nogil:
+    cdef size_t header = PCAP_RECORD_BYTES if plain else state.record_bytes
+    cdef uint64_t units = state.units
+    cdef uint32_t captured
+    cdef const uint8_t* record
+    cdef size_t i
+    for i in range(n):
+        record = base + starts[i]
+        captured = pcap_captured(state, record, swapped, plain)
+        block.offsets[i] = starts[i] + header
+        block.lengths[i] = captured
+        # Whichever of the two it is not.
+        block.wire_lengths[i] = (
+            load_32(record + 12, swapped) if plain
+            else load_32(record + 8, swapped) ^ load_32(record + 12, swapped) ^ captured
+        )
+        # A fraction of a second or more is not refused: it carries into the seconds.
+        block.ticks[i] = load_32(record, swapped) * units + load_32(record + 4, swapped)
+        block.interfaces[i] = 0
+
+
+cdef inline void pcap_columns(
+    const PcapState* state, const uint8_t* base, const uint32_t* starts, size_t n, FrameBlock* block,
+) noexcept nogil:
+    """Fill the columns of records that pcap_walk found; the block's base is `base`. Any thread."""
+    if state.record_bytes == PCAP_RECORD_BYTES and state.length_order == PCAP_CAPTURED_FIRST:
+        if state.swapped:
+            pcap_columns_as(state, base, starts, n, block, True, True)
+        else:
+            pcap_columns_as(state, base, starts, n, block, False, True)
+    else:
+        pcap_columns_as(state, base, starts, n, block, state.swapped, False)
+    block.base = base
+    block.n = n
 
 
 cdef object pcap_start(PcapState* state, bytes header, str name)

@@ -3,7 +3,7 @@
 from libc.stdint cimport UINT32_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 
 from vnasfast.capture.walk cimport (
-    WALK_DAMAGED, WALK_FULL, WALK_INTERFACE, WALK_NEEDS, load_16, load_32, look_ahead
+    WALK_DAMAGED, WALK_FULL, WALK_INTERFACE, WALK_NEEDS, WALK_PASSED, WALK_SECTION, Records, load_16, load_32
 )
 from vnasfast.typedefs cimport FrameBlock
 
@@ -42,10 +42,6 @@ cdef struct PcapngState:
     uint64_t found
     uint64_t allowed
     uint64_t needed             # after WALK_NEEDS and WALK_INTERFACE
-
-
-cdef enum:
-    WALK_SECTION = -1           # between the functions below: a section header block lies at `position`
 
 
 cdef inline int pcapng_damaged(PcapngState* state, int problem, uint64_t found, uint64_t allowed) noexcept nogil:
@@ -110,101 +106,132 @@ cdef inline int pcapng_section(
     return WALK_FULL
 
 
+cdef inline uint32_t pcapng_interface_of(const uint8_t* here, uint32_t kind, const bint swapped) noexcept nogil:
+    # Two bytes of an obsolete block's four count the packets dropped.
+    return load_32(here + 8, swapped) if kind == PCAPNG_ENHANCED_PACKET else load_16(here + 8, swapped)
+
+
+cdef inline uint32_t pcapng_simple_captured(const PcapngState* state, const uint8_t* here, const bint swapped) noexcept nogil:
+    cdef uint32_t wire = load_32(here + 8, swapped)
+    return wire if wire < state.first_snaplen else state.first_snaplen
+
+
 cdef inline int pcapng_walk_as(
-    PcapngState* state, const uint8_t* window, size_t size, size_t* position, FrameBlock* block,
+    PcapngState* state, const uint8_t* base, size_t visible, size_t until, size_t* position, Records* records,
     const bint swapped,
 ) noexcept nogil:
-    """The walk of pcapng_walk inside one section, compiled once for each byte order."""
+    """The walk of pcapng_walk, compiled once for each byte order."""
     cdef size_t at = position[0]
-    cdef size_t asked = at
-    cdef size_t n = block.n
-    cdef size_t capacity = block.capacity
-    cdef uint32_t kind, length, captured, wire, interface
-    cdef size_t data
-    cdef uint64_t ticks
+    cdef size_t n = records.n
+    cdef uint32_t kind, length, captured, interface
     cdef const uint8_t* here
-    cdef int status = WALK_FULL
-    while n < capacity:
-        if size - at < PCAPNG_BLOCK_BYTES:
+    cdef int status = WALK_PASSED
+    while at < until:
+        if n == records.capacity:
+            status = WALK_FULL
+            break
+        if at + PCAPNG_BLOCK_BYTES > visible:
             status = pcapng_needs(state, PCAPNG_BLOCK_BYTES)
             break
-        here = window + at
+        here = base + at
         kind = load_32(here, swapped)
         if kind == PCAPNG_SECTION:
             status = WALK_SECTION
             break
         length = load_32(here + 4, swapped)
-        status = pcapng_check(state, here, size - at, length, PCAPNG_BLOCK_BYTES, swapped)
+        status = pcapng_check(state, here, visible - at, length, PCAPNG_BLOCK_BYTES, swapped)
         if status != WALK_FULL:
             break
-        asked = look_ahead(window, size, at, asked)
+        status = WALK_PASSED
+        at += length
+        # From here `length` is the room that the block has for its frame.
         if kind == PCAPNG_ENHANCED_PACKET or kind == PCAPNG_OBSOLETE_PACKET:
             if length < PCAPNG_PACKET_BYTES:
                 status = pcapng_damaged(state, PCAPNG_LENGTH_SMALL, length, PCAPNG_PACKET_BYTES)
                 break
-            # Two bytes of an obsolete block's four count the packets dropped.
-            interface = load_32(here + 8, swapped) if kind == PCAPNG_ENHANCED_PACKET else load_16(here + 8, swapped)
-            ticks = <uint64_t>load_32(here + 12, swapped) << 32 | load_32(here + 16, swapped)
+            interface = pcapng_interface_of(here, kind, swapped)
             captured = load_32(here + 20, swapped)
-            wire = load_32(here + 24, swapped)
-            data = 28
             length -= PCAPNG_PACKET_BYTES
         elif kind == PCAPNG_SIMPLE_PACKET:
             if length < PCAPNG_SIMPLE_BYTES:
                 status = pcapng_damaged(state, PCAPNG_LENGTH_SMALL, length, PCAPNG_SIMPLE_BYTES)
                 break
             interface = 0
-            ticks = 0
-            wire = load_32(here + 8, swapped)
-            captured = wire if wire < state.first_snaplen else state.first_snaplen
-            data = 12
+            captured = pcapng_simple_captured(state, here, swapped)
             length -= PCAPNG_SIMPLE_BYTES
         elif kind == PCAPNG_INTERFACE:
             state.needed = length
             status = WALK_INTERFACE
             break
         else:
-            at += length
             continue
-        # From here `length` is the room that the block has for its frame.
         if interface >= state.n_interfaces:
             status = pcapng_damaged(state, PCAPNG_NO_INTERFACE, interface, state.n_interfaces)
             break
         if captured > length:
             status = pcapng_damaged(state, PCAPNG_CAPTURED_LARGE, captured, length)
             break
-        block.offsets[n] = at + data
-        block.lengths[n] = captured
-        block.wire_lengths[n] = wire
-        block.ticks[n] = ticks
-        block.interfaces[n] = <uint16_t>(state.section_row + interface)
+        records.starts[n] = <uint32_t>(here - base)
         n += 1
-        at += data + length + 4
-    block.n = n
+    records.n = n
+    # A block that could not be taken was passed already, except where it could not even be measured.
+    if status == WALK_DAMAGED or status == WALK_INTERFACE:
+        at = here - base
     position[0] = at
     return status
 
 
 cdef inline int pcapng_walk(
-    PcapngState* state, const uint8_t* window, size_t size, size_t* position, FrameBlock* block,
+    PcapngState* state, const uint8_t* base, size_t visible, size_t until, size_t* position, Records* records,
 ) noexcept nogil:
-    """Append the packets of the window from `position` to the block; a WalkStatus says why it ended.
+    """Append the packets that begin from `position` to before `until`; a WalkStatus says why it ended.
 
-    `position` moves past every block read. After WALK_INTERFACE the caller reads the interface description
-    there, adds it to the capture's list and to the state, and passes over it. The block's base is the window.
-    One thread a state.
+    `position` moves past every block read. After WALK_INTERFACE the caller reads the interface description there, adds
+    it to the capture's list and to the state, and passes over it; after WALK_SECTION it calls pcapng_section, which
+    changes what pcapng_columns needs. `visible` bytes can be read from `base`; `until` is at most 2**31. One thread a state.
     """
-    cdef int status
-    while True:
-        if state.swapped:
-            status = pcapng_walk_as(state, window, size, position, block, True)
+    if state.swapped:
+        return pcapng_walk_as(state, base, visible, until, position, records, True)
+    return pcapng_walk_as(state, base, visible, until, position, records, False)
+
+
+cdef inline void pcapng_columns_as(
+    const PcapngState* state, const uint8_t* base, const uint32_t* starts, size_t n, FrameBlock* block,
+    const bint swapped,
+) noexcept nogil:
+    cdef size_t i
+    cdef uint32_t kind
+    cdef const uint8_t* here
+    for i in range(n):
+        here = base + starts[i]
+        kind = load_32(here, swapped)
+        if kind == PCAPNG_SIMPLE_PACKET:
+            block.offsets[i] = starts[i] + 12
+            block.lengths[i] = pcapng_simple_captured(state, here, swapped)
+            block.wire_lengths[i] = load_32(here + 8, swapped)
+            block.ticks[i] = 0
+            block.interfaces[i] = <uint16_t>state.section_row
         else:
-            status = pcapng_walk_as(state, window, size, position, block, False)
-        if status != WALK_SECTION:
-            return status
-        status = pcapng_section(state, window, size, position)
-        if status != WALK_FULL:
-            return status
+            block.offsets[i] = starts[i] + 28
+            block.lengths[i] = load_32(here + 20, swapped)
+            block.wire_lengths[i] = load_32(here + 24, swapped)
+            block.ticks[i] = <uint64_t>load_32(here + 12, swapped) << 32 | load_32(here + 16, swapped)
+            block.interfaces[i] = <uint16_t>(state.section_row + pcapng_interface_of(here, kind, swapped))
+
+
+cdef inline void pcapng_columns(
+    const PcapngState* state, const uint8_t* base, const uint32_t* starts, size_t n, FrameBlock* block,
+) noexcept nogil:
+    """Fill the columns of packets that pcapng_walk found; the block's base is `base`.
+
+    `state` is that of the walk, or a copy of it made before the next section began. Any thread.
+    """
+    if state.swapped:
+        pcapng_columns_as(state, base, starts, n, block, True)
+    else:
+        pcapng_columns_as(state, base, starts, n, block, False)
+    block.base = base
+    block.n = n
 
 
 cdef object pcapng_interface(const PcapngState* state, bytes block)

@@ -1,5 +1,7 @@
 """The reader of captures: windows of bytes in, blocks of frames out."""
 
+import os
+
 from vnasfast.capture.interfaces import Interface
 from vnasfast.capture.link_types import captured_limit
 from vnasfast.capture.source import StreamDamaged, unknown_format
@@ -7,22 +9,19 @@ from vnasfast.capture.pcap import is_pcap
 from vnasfast.errors import CaptureError, InvalidValue
 
 from libc.stdint cimport UINT32_MAX, UINT64_MAX, uint16_t
-from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from vnasfast.capture.pcap cimport PCAP_HEADER_BYTES, pcap_description, pcap_problem, pcap_start, pcap_walk
 from vnasfast.capture.pcapng cimport (
     PCAPNG_SECTION_BYTES, pcapng_description, pcapng_interface, pcapng_problem, pcapng_section, pcapng_walk
 )
 from vnasfast.capture.times cimport TIME_TEXT_BYTES, time_format, time_ns
-from vnasfast.capture.walk cimport WALK_DAMAGED, WALK_FULL, WALK_INTERFACE, WALK_NEEDS
+from vnasfast.capture.walk cimport (
+    WALK_DAMAGED, WALK_FULL, WALK_INTERFACE, WALK_NEEDS, WALK_PASSED, WALK_SECTION
+)
+from vnasfast.capture.window cimport BEHIND, window_extend, window_ready, window_release, window_timed
 
-# A walk sees this much of a whole source at a time, so that the frames of a block are still in the second-level
-# cache when the next stage looks at them.
-cdef size_t _STEP_BYTES = 1 << 19
-# A mapped file's pages are given back this many bytes at a time, so that a long file doesn't fill the memory of
-# the process; less than 2 MiB at a time can be felt.
-cdef size_t _RELEASE_BYTES = 1 << 24
 # A stream's first buffer; it grows only for a record that is larger.
 cdef size_t _BUFFER_BYTES = 1 << 18     # stays in the second-level cache; 512 KiB to 2 MiB measured 5 to 10 % slower
 # What is unpacked of a compressed stream before the walk goes on; a plain stream goes on with what one read gave.
@@ -31,6 +30,47 @@ cdef size_t _MOST_INTERFACES = 1 << 16
 # The longest pcapng block believed; more only for link types whose frames alone are longer, and their options.
 cdef uint32_t _BLOCK_LIMIT = 16 << 20
 cdef uint32_t _OPTIONS_LIMIT = 1 << 20
+
+
+cdef int capture_walk(Capture capture, Window window, Records* records) noexcept nogil:
+    cdef size_t at
+    cdef int status
+    while not capture.ended:
+        at = capture.next_start - window.start
+        if capture.is_pcapng:
+            status = pcapng_walk(&capture.pcapng, window.base, window.visible, window.until, &at, records)
+        else:
+            status = pcap_walk(&capture.pcap, window.base, window.visible, window.until, &at, records)
+        if status == WALK_SECTION:
+            if records.n:       # they are read by the state of the section before
+                capture.next_start = window.start + at
+                return WALK_FULL
+            status = pcapng_section(&capture.pcapng, window.base, window.visible, &at)
+            if status == WALK_FULL:
+                capture.next_start = window.start + at
+                continue
+        capture.next_start = window.start + at
+        if status == WALK_FULL or status == WALK_PASSED:
+            return status
+        if status == WALK_NEEDS:
+            capture._needed = capture.pcapng.needed if capture.is_pcapng else capture.pcap.needed
+            if capture.is_stream:
+                return WALK_NEEDS
+            if window_extend(window, &capture.windows, at + capture._needed):
+                continue
+        with gil:
+            try:
+                capture._meet(window, status)
+            except Exception as error:
+                capture.error = error
+                capture.ended = True
+    return WALK_DAMAGED
+
+
+cdef uint64_t _now_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
 
 
 cdef class Capture:
@@ -46,6 +86,8 @@ cdef class Capture:
         Of :mod:`vnasfast.capture.source`; closed together with the capture.
     block_frames : int
         The most frames that one read gives.
+    window_bytes : int
+        Bytes of a file that are made ready at a time.
 
     Raises
     ------
@@ -53,15 +95,21 @@ cdef class Capture:
         The source is no capture, or its header is damaged.
     """
 
-    def __init__(self, source, *, size_t block_frames):
+    def __init__(self, source, *, size_t block_frames, uint64_t window_bytes):
+        cdef const uint8_t[::1] data
         if self._source is not None:
             raise RuntimeError("a Capture is opened once")
         if not 0 < block_frames <= 1 << 24:
             raise InvalidValue(f"block_frames is {block_frames}; it must be from 1 to {1 << 24}")
+        if not 0 < window_bytes <= 1 << 30:
+            raise InvalidValue(f"window_bytes is {window_bytes}; it must be from 1 to {1 << 30}")
         self._source = source
         self.name = source.name
         self._interfaces = []
-        self._capacity = block_frames
+        self._old_rows = []
+        self._starts = bytearray(4 * block_frames)
+        self._records.starts = <uint32_t*><char*>self._starts
+        self._capacity = self.block.capacity = block_frames
         # Columns lie in bytearrays, which numpy arrays are views of only when somebody asks for them: most do without numpy.
         self._offsets = bytearray(8 * block_frames)
         self._lengths = bytearray(4 * block_frames)
@@ -74,15 +122,18 @@ cdef class Capture:
         self.block.wire_lengths = <uint32_t*><char*>self._wire_lengths
         self.block.ticks = <uint64_t*><char*>self._ticks
         self.block.interfaces = <uint16_t*><char*>self._rows_of_frames
-        if source.data is None:
-            self._buffer = bytearray(_BUFFER_BYTES)
-            self._window = self._buffer
-        else:
-            self._window = source.data
+        self.windows.step = window_bytes
+        self.windows.fd = source.fd
+        self.windows.may_read = source.fd >= 0 and source.may_read
+        self.windows.best[0] = self.windows.best[1] = UINT64_MAX
+        self.is_stream = source.data is None and source.fd < 0
+        if not self.is_stream:
+            self.windows.size = source.size
+        if source.data is not None and len(source.data):
+            data = source.data
+            self.windows.data = &data[0]
+        self._window = self.new_window()
         self._start()
-
-    def __dealloc__(self):
-        free(self.rows)
 
     def __enter__(self):
         return self
@@ -92,12 +143,11 @@ cdef class Capture:
 
     def close(self):
         """Close the file. Columns and data taken before stay valid; reading ends."""
-        if self._reading:
+        if self.reading:
             raise RuntimeError("a Capture is closed by the thread that reads it")
         self.block.n = 0
         self.block.base = NULL
         self._window = None
-        self._buffer = None
         if self._source is not None:
             self._source.close()
 
@@ -130,105 +180,113 @@ cdef class Capture:
 
     cdef Py_ssize_t next_block(self, size_t limit) except -1:
         """read() for C: at most `limit` frames, and never more than there is room for. Holds the GIL."""
-        if self._reading:
+        cdef Records* records = &self._records
+        cdef PcapngState* pcapng = NULL
+        self.begin_reading()
+        self.block.n = records.n = 0
+        try:
+            if self.is_pcapng:
+                pcapng = &self.pcapng
+            if self.next_run(self._window, records, min(limit, self._capacity)):
+                with nogil:
+                    records_columns(&self.pcap, pcapng, self._window.base, records.starts, records.n, &self.block)
+        finally:
+            self.reading = False
+        self.n_frames += self.block.n
+        if self.error is not None and self.block.n == 0:
+            raise self.error
+        return <Py_ssize_t>self.block.n
+
+    cdef int begin_reading(self) except -1:
+        """Say that a thread reads from now on, until it sets `reading` to False."""
+        if self.reading:
             raise RuntimeError("a Capture is read by one thread at a time")
         if self._window is None:
             raise ValueError("the capture is closed")
-        self._reading = True
-        self.block.n = 0
-        self.block.capacity = limit if limit < self._capacity else self._capacity
-        try:
-            if self._error is None:
-                self._walk()
-        finally:
-            self._reading = False
-        self.n_frames += self.block.n
-        if self._error is not None and self.block.n == 0:
-            raise self._error
-        return <Py_ssize_t>self.block.n
+        self.reading = True
+        return 0
 
-    cdef int _walk(self) except -1:
-        """Fill the block, or note in _error why it can't be filled further."""
-        # A view of its own: close() in another thread must not take the bytes away under the walk.
-        cdef const uint8_t[::1] window
-        cdef size_t needed
+    cdef Window new_window(self):
+        """Make a window for a reader of this capture."""
+        cdef Window window = Window.__new__(Window)
+        if self.is_stream:
+            window.grow(_BUFFER_BYTES)
+            window.base = window.room
+            window.until = <size_t>1 << 31      # a stream's buffer has no end but what came
+        elif self.windows.data == NULL or self.windows.may_read:
+            window.grow(min(self.windows.step, self.windows.size) + BEHIND)
+        return window
+
+    cdef int next_run(self, Window window, Records* records, size_t limit) except -1:
+        """Walk on to at most `limit` records; how many were found, 0 at the end. `window` is always the same one."""
         cdef int status
-        while True:
-            window = self._window
-            self.block.base = &window[0]
+        records.n = 0
+        records.capacity = limit
+        while records.n == 0 and not self.ended:
             with nogil:
-                if self._is_pcapng:
-                    status = pcapng_walk(&self._pcapng, &window[0], self._visible, &self._position, &self.block)
-                else:
-                    status = pcap_walk(&self._pcap, &window[0], self._visible, &self._position, &self.block)
-            if status == WALK_FULL:
-                return 0
-            if status == WALK_NEEDS:
-                needed = self._pcapng.needed if self._is_pcapng else self._pcap.needed
-                # The frames found so far lie in this window: it moves when they have been used.
-                if self.block.n or not self._see(needed):
-                    return 0
-            elif status == WALK_INTERFACE:
-                if not self._describe_interface():
-                    return 0
-            elif self._is_pcapng:
-                self._fail(pcapng_problem(&self._pcapng))
-                return 0
-            else:
-                self._fail(pcap_problem(&self._pcap, self.rows[0].link_type))
-                return 0
+                status = capture_walk(self, window, records)
+            # Records that were found lie in this window: it moves when they have been used.
+            if records.n == 0 and status == WALK_PASSED:
+                self._next_window(window)
+            elif records.n == 0 and status == WALK_NEEDS:
+                self._fill(window)
+        return <int>records.n
 
-    cdef int _see(self, size_t needed) except -1:
-        """Let the walk see `needed` bytes from its position; False at the end, with _error unless it is a clean one."""
-        cdef size_t end
-        if self._buffer is None:
-            end = <size_t>self._window.shape[0]
-            if self._position - self._released >= _RELEASE_BYTES:
-                self._released = self._source.release(self._released, self._position)
-            self._visible += _STEP_BYTES
-            if self._visible < self._position + needed:
-                self._visible = self._position + needed
-            if self._visible > end:
-                self._visible = end
-        else:
-            self._fill(needed)
-        cdef size_t have = self._visible - self._position
-        if have >= needed:
-            return True
-        if self._stream_damage is not None:
-            self._error = self._damaged(self._dropped + self._visible, self._stream_damage)
-        elif have:
-            record = "block" if self._is_pcapng else "record"
-            self._fail(f"the file ends inside a {record}, after {have:,} of its {needed:,} bytes or more")
-        return False
+    cdef int _next_window(self, Window window) except -1:
+        """Make the window ready that holds the next record."""
+        cdef uint64_t index = self.next_start // self.windows.step
+        with nogil:
+            window_timed(&self.windows, window, _now_ns() - self._ready_ns)
+            window_release(&self.windows, index * self.windows.step)
+            self._ready_ns = _now_ns()
+            window_ready(window, &self.windows, index)
+        return 0
 
-    cdef int _fill(self, size_t needed) except -1:
-        """Move what is left of the stream's buffer to its front and read on, to `needed` bytes if there are so many."""
-        cdef size_t have = self._visible - self._position
-        cdef size_t room = <size_t>self._window.shape[0]
-        cdef size_t goal = needed
+    cdef int _fill(self, Window window) except -1:
+        """Move what is left of a stream's buffer to its front and read on, to the bytes needed if there are so many."""
+        cdef size_t at = self.next_start - window.start
+        cdef size_t have = window.visible - at
+        cdef size_t goal = self._needed
         if have:
-            self._buffer[:have] = self._buffer[self._position:self._visible]
-        self._dropped += self._position
-        self._position = 0
-        self._visible = have
-        if needed > room:
-            larger = bytearray(max(needed, 2 * room))
-            larger[:have] = self._buffer[:have]
-            self._buffer = larger
-            self._window = larger
+            memmove(window.room, window.room + at, have)
+        window.start = self.next_start
+        window.visible = have
+        if goal > window.n_room:
+            window.grow(max(goal, 2 * window.n_room))
+            window.base = window.room
         if self._source.compression and goal < _UNPACK_BYTES:
             goal = _UNPACK_BYTES
-        free_space = memoryview(self._buffer)
-        while self._visible < goal and self._stream_damage is None:
+        free_space = memoryview(window.memory)
+        while window.visible < goal and self._stream_damage is None:
             try:
-                count = self._source.readinto(free_space[self._visible:])
+                count = self._source.readinto(free_space[window.visible:])
             except StreamDamaged as damage:
                 self._stream_damage = str(damage)
                 break
             if count == 0:
                 break
-            self._visible += count
+            window.visible += count
+        if window.visible < self._needed:
+            self._meet(window, WALK_NEEDS)
+        return 0
+
+    cdef int _meet(self, Window window, int status) except -1:
+        """Deal with what the walk can't pass by itself."""
+        cdef size_t at = self.next_start - window.start
+        cdef size_t have = window.visible - at if window.visible > at else 0
+        if status == WALK_INTERFACE:
+            self._describe_interface(window)
+        elif status == WALK_DAMAGED:
+            self._fail(pcapng_problem(&self.pcapng) if self.is_pcapng else pcap_problem(&self.pcap, self.rows[0].link_type))
+        else:
+            self.ended = True
+            if window.error:
+                self.error = OSError(window.error, os.strerror(window.error), self.name)
+            elif self._stream_damage is not None:
+                self.error = self._damaged(window.start + window.visible, self._stream_damage)
+            elif have:
+                record = "block" if self.is_pcapng else "record"
+                self._fail(f"the file ends inside a {record}, after {have:,} of its {self._needed:,} bytes or more")
         return 0
 
     def _damaged(self, offset, problem):
@@ -237,75 +295,88 @@ cdef class Capture:
         )
 
     cdef int _fail(self, str problem) except -1:
-        self._error = self._damaged(self._dropped + self._position, problem)
+        self.ended = True
+        self.error = self._damaged(self.next_start, problem)
         return 0
 
     # --- formats ---
 
     cdef int _start(self) except -1:
         """See what format it is and read the file's header."""
-        cdef const uint8_t[::1] window
-        cdef int status
-        if self._window.shape[0]:
-            self._see(PCAPNG_SECTION_BYTES)
+        cdef Window window = self._window
+        cdef size_t at = 0
         cdef size_t header = PCAP_HEADER_BYTES
-        head = bytes(self._window[:min(self._visible, header)])
-        error, self._error = self._error, None
-        if self._stream_damage is not None and self._visible < header:
+        cdef int status
+        self._needed = PCAPNG_SECTION_BYTES
+        if self.is_stream:
+            self._fill(window)
+        else:
+            self._ready_ns = _now_ns()
+            window_ready(window, &self.windows, 0)
+            if not window_extend(window, &self.windows, PCAPNG_SECTION_BYTES) and window.error:
+                self._meet(window, WALK_NEEDS)
+        error, self.error, self.ended = self.error, None, False
+        head = window.base[:min(window.visible, header)] if window.visible else b""
+        if isinstance(error, OSError) or (self._stream_damage is not None and len(head) < PCAP_HEADER_BYTES):
             raise error
         if head[:4] == b"\x0a\x0d\x0d\x0a":
             self.format = "pcapng"
-            self._is_pcapng = True
-            self._pcapng.block_limit = _BLOCK_LIMIT
+            self.is_pcapng = True
+            self.pcapng.block_limit = _BLOCK_LIMIT
             while True:
-                window = self._window
-                status = pcapng_section(&self._pcapng, &window[0], self._visible, &self._position)
+                status = pcapng_section(&self.pcapng, window.base, window.visible, &at)
                 if status == WALK_FULL:
+                    self.next_start = at
                     return 0
-                if status == WALK_DAMAGED:
-                    self._fail(pcapng_problem(&self._pcapng))
-                    raise self._error
-                if not self._see(self._pcapng.needed):
-                    raise self._error
+                self._needed = self.pcapng.needed
+                if status == WALK_NEEDS and self.is_stream:
+                    self._fill(window)
+                elif status == WALK_DAMAGED or not window_extend(window, &self.windows, self._needed):
+                    self._meet(window, status)
+                if self.error is not None:
+                    raise self.error
         if len(head) < 4 or not is_pcap(head):
             raise unknown_format(self.name, head, self._source.compression)
         self.format = "pcap"
-        self._add_interface(pcap_start(&self._pcap, head, self.name))
-        self._position = PCAP_HEADER_BYTES
+        self._add_interface(pcap_start(&self.pcap, head, self.name))
+        self.next_start = PCAP_HEADER_BYTES
         return 0
 
-    cdef int _describe_interface(self) except -1:
-        """Take the interface description at the position into the list; False if it is damaged."""
-        cdef size_t length = self._pcapng.needed
-        block = bytes(self._window[self._position:self._position + length])
+    cdef int _describe_interface(self, Window window) except -1:
+        """Take the interface description at the next record's place into the list."""
+        cdef size_t at = self.next_start - window.start
+        cdef size_t length = self.pcapng.needed
+        block = window.base[at:at + length]
         if self.n_rows == _MOST_INTERFACES:
             self._fail(f"the capture describes more than {_MOST_INTERFACES:,} interfaces; split it")
-            return False
+            return 0
         try:
-            interface = pcapng_interface(&self._pcapng, block)
+            interface = pcapng_interface(&self.pcapng, block)
         except ValueError as error:
             self._fail(f"the interface description has {error}")
-            return False
+            return 0
         self._add_interface(interface)
-        if self._pcapng.n_interfaces == 0:
-            self._pcapng.first_snaplen = interface.snaplen or UINT32_MAX
-        self._pcapng.n_interfaces += 1
-        self._pcapng.block_limit = max(
-            self._pcapng.block_limit, captured_limit(interface.link_type) + _OPTIONS_LIMIT
+        if self.pcapng.n_interfaces == 0:
+            self.pcapng.first_snaplen = interface.snaplen or UINT32_MAX
+        self.pcapng.n_interfaces += 1
+        self.pcapng.block_limit = max(
+            self.pcapng.block_limit, captured_limit(interface.link_type) + _OPTIONS_LIMIT
         )
-        self._position += length
-        return True
+        self.next_start += length
+        return 0
 
     cdef int _add_interface(self, object interface) except -1:
         cdef InterfaceRow* rows = self.rows
+        cdef bytearray memory
         if self.n_rows & (self.n_rows - 1) == 0:
             # Room for twice as many at 0, 1, 2, 4 …: row by row, each would cost a copy of all before it.
-            rows = <InterfaceRow*>realloc(rows, (2 * self.n_rows or 1) * sizeof(InterfaceRow))
-            if rows == NULL:
-                raise MemoryError
+            memory = bytearray((2 * self.n_rows or 1) * sizeof(InterfaceRow))
+            if self.n_rows:
+                memcpy(<char*>memory, rows, self.n_rows * sizeof(InterfaceRow))
+            rows = <InterfaceRow*><char*>memory
+            self._old_rows.append(memory)
             self.rows = rows
         rows += self.n_rows
-        memset(rows, 0, sizeof(InterfaceRow))
         per_second = interface.ticks_per_second
         rows.link_type = interface.link_type
         rows.snaplen = interface.snaplen
@@ -324,7 +395,7 @@ cdef class Capture:
     @property
     def description(self):
         """str: Format, byte order and unit of time, such as ``pcap, little-endian, microseconds``."""
-        text = pcapng_description(&self._pcapng) if self._is_pcapng else pcap_description(&self._pcap)
+        text = pcapng_description(&self.pcapng) if self.is_pcapng else pcap_description(&self.pcap)
         compression = self._source.compression
         return f"{text}, {compression}-compressed" if compression else text
 
@@ -341,7 +412,7 @@ cdef class Capture:
     @property
     def position(self):
         """int: Bytes of the capture, unpacked, that lie before the next frame to be read."""
-        return self._dropped + self._position
+        return self.next_start
 
     @property
     def source_position(self):
@@ -354,10 +425,12 @@ cdef class Capture:
     @property
     def data(self):
         """memoryview: The bytes that ``offsets`` count in; read-only."""
-        if self._window is None:
+        cdef Window window = self._window
+        if window is None:
             return memoryview(b"")
-        whole = self._source.data if self._buffer is None else memoryview(self._buffer)
-        return whole[:self._visible].toreadonly()
+        if window.mapped:
+            return self._source.data[window.start:window.start + window.visible].toreadonly()
+        return memoryview(window.memory)[:window.visible].toreadonly()
 
     @property
     def offsets(self):

@@ -1,6 +1,6 @@
-"""Where a capture's bytes come from: a mapped file, a stream, a compressed stream, or memory.
+"""Where a capture's bytes come from: a file, a stream, a compressed stream, or memory.
 
-A :class:`Source` is either whole (``data``: all bytes at once, the file mapped into memory) or a stream
+A :class:`Source` is either whole (``data``: all bytes at once, ``fd``: any of them when asked for) or a stream
 (``readinto``: the next bytes, as many as there are).
 """
 
@@ -16,11 +16,6 @@ from typing import Any
 from vnasfast.errors import CaptureError, InvalidValue, MissingExtra
 
 _HEAD_BYTES = 8
-
-# From this size on a file is read into a buffer, which stays in the cache, instead of mapped. What mapping costs
-# depends on how the kernel holds the file's pages: walking the same 10M records of 76 bytes took 3 ns each mapped in
-# one hour and 13 to 17 in another, against 5 and 7 read. The slower of reading's two figures is the better bet.
-_READ_FROM_BYTES = 1 << 26
 
 #: Magic number to the name of a compression that is read.
 _COMPRESSIONS = {
@@ -45,7 +40,11 @@ class Source:
     size : int or None
         Bytes of the file as it lies there, compressed or not; None if unknown.
     data : memoryview or None
-        All bytes, if the source is whole.
+        All bytes, if they lie in memory or are mapped.
+    fd : int
+        Of a file whose bytes can be read at any place; else -1. With neither this nor ``data`` the source is a stream.
+    may_read : bool
+        Whether a mapped file may also be read.
     compression : str
         Such as ``gzip``; empty for none.
     """
@@ -55,7 +54,9 @@ class Source:
         self.size = size
         self.data = data
         self.compression = ""
-        self.mapping: mmap.mmap | None = None
+        self.fd = -1
+        self.may_read = False
+        self._mapping: mmap.mmap | None = None
         self._readinto: Callable[[memoryview], int | None] | None = None
         self._counted: _Counted | None = None
         self._closes: list[Any] = []
@@ -94,20 +95,10 @@ class Source:
             raise _non_blocking(self.name)
         return count
 
-    def release(self, start: int, end: int) -> int:
-        """Give back the memory of a mapped file from `start` to a page before `end`; returns where it ended.
-
-        The bytes can still be read: they come from the file again.
-        """
-        end &= -mmap.PAGESIZE
-        if self.mapping is not None and end > start:
-            self.mapping.madvise(mmap.MADV_DONTNEED, start, end - start)
-        return end
-
     def close(self) -> None:
         """Close what was opened here; arrays and views of the data stay valid."""
         self.data = None
-        mapping, self.mapping = self.mapping, None
+        mapping, self._mapping = self._mapping, None
         if mapping is not None:
             # If someone still looks at the bytes, the last view frees them.
             with contextlib.suppress(BufferError):
@@ -301,19 +292,16 @@ def _open_path(path: str | bytes, mapped: bool | None) -> Source:
         status = os.fstat(file.fileno())
         regular = stat.S_ISREG(status.st_mode)
         source = Source(name, status.st_size if regular else None, None)
-        # Files of /proc have no size, and some file systems can't map: those are read as a stream.
-        if mapped is None:
-            mapped = status.st_size < _READ_FROM_BYTES
-        if mapped and regular and status.st_size >= len(head) > 0 and not _compression(head):
-            try:
-                mapping = mmap.mmap(file.fileno(), status.st_size, access=mmap.ACCESS_READ)
-            except OSError:
-                pass
-            else:
-                source.mapping = mapping
-                source.data = memoryview(mapping)
-                file.close()
-                return source
+        # Files of /proc have no size, and are read as a stream.
+        if regular and status.st_size >= len(head) > 0 and not _compression(head):
+            source._closes.append(file)
+            source.fd = file.fileno()
+            source.may_read = mapped is None
+            if mapped is not False:
+                with contextlib.suppress(OSError):  # some file systems can't map: then it is read
+                    source._mapping = mmap.mmap(source.fd, status.st_size, access=mmap.ACCESS_READ)
+                    source.data = memoryview(source._mapping)
+            return source
         source._closes.append(file)
         return _stream(source, head, file)
     except BaseException:

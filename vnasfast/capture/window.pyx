@@ -1,0 +1,132 @@
+"""Windows of a capture's bytes: mapping and reading, and which of the two is faster here."""
+
+from libc.errno cimport EINTR, errno
+from libc.stdint cimport UINT64_MAX, uint8_t, uint64_t
+from libc.string cimport memcpy
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t pread(int fd, void* buffer, size_t n, long offset)
+
+cdef extern from * nogil:
+    """
+    #include <sys/mman.h>
+    #ifndef MADV_POPULATE_READ
+    #define MADV_POPULATE_READ 22       /* Linux 5.14; an older kernel refuses it, and pages come as they are touched */
+    #endif
+    /* Loads one byte of each line, so that lines come from memory in the order of the file and at its pace. */
+    static inline void vnasfast_touch(const unsigned char *at, size_t n) {
+        unsigned char sum = 0;
+        for (size_t i = 0; i < n; i += 64)
+            sum ^= *(const volatile unsigned char *)(at + i);
+        (void)sum;
+    }
+    """
+    int madvise(void* at, size_t n, int advice)
+    int MADV_POPULATE_READ
+    int MADV_DONTNEED
+    void touch "vnasfast_touch"(const uint8_t* at, size_t n) noexcept
+
+from vnasfast.capture.window cimport BEHIND, TRIAL_WINDOWS, WindowSource
+
+# A mapped file's pages are given back this many bytes at a time, so that a long file doesn't fill the memory of
+# the process; less than 2 MiB at a time can be felt.
+cdef uint64_t _RELEASE_BYTES = 1 << 24
+
+
+cdef class Window:
+    """A piece of a capture; made for and used by one reader."""
+
+    cdef int grow(self, size_t n) except -1:
+        """Make room for `n` bytes read; what was visible stays. Views of the old memory stay valid."""
+        if n <= self.n_room:
+            return 0
+        cdef bytearray larger = bytearray(n)
+        if self.room != NULL:
+            memcpy(<uint8_t*><char*>larger, self.room, min(self.n_room, self.visible))
+        self.memory = larger
+        self.room = <uint8_t*><char*>larger
+        self.n_room = n
+        return 0
+
+
+cdef void _read(Window window, const WindowSource* source, size_t wanted) noexcept nogil:
+    """Read until `wanted` bytes are visible, or the file ends."""
+    cdef ssize_t n
+    while window.visible < wanted:
+        n = pread(source.fd, window.room + window.visible, wanted - window.visible, window.start + window.visible)
+        if n < 0 and errno == EINTR:
+            continue
+        if n < 0:
+            window.error = errno
+        if n <= 0:
+            return
+        window.visible += n
+
+
+cdef bint _is_mapped(const WindowSource* source, uint64_t index) noexcept nogil:
+    if source.data == NULL or not source.may_read:
+        return source.data != NULL
+    if source.best[0] == UINT64_MAX or source.best[1] == UINT64_MAX or index < TRIAL_WINDOWS:
+        return index & 1
+    return source.best[1] < source.best[0]
+
+
+cdef void window_ready(Window window, const WindowSource* source, uint64_t index) noexcept nogil:
+    """Make window `index` ready to be walked. Any thread, with a window of its own that has room for a step and BEHIND."""
+    cdef uint64_t left
+    cdef size_t n
+    window.start = index * source.step
+    window.until = source.step
+    window.error = 0
+    left = source.size - window.start if source.size > window.start else 0
+    window.mapped = _is_mapped(source, index)
+    if not window.mapped:
+        window.base = window.room
+        window.visible = 0
+        _read(window, source, min(left, source.step + BEHIND))
+        return
+    window.base = source.data + window.start
+    window.visible = left
+    n = min(left, source.step)
+    if source.fd >= 0:
+        # All pages of the window in one call, and all its lines in one sweep: what follows jumps from record to record.
+        madvise(<void*>window.base, n, MADV_POPULATE_READ)
+        touch(window.base, n)
+
+
+cdef bint window_extend(Window window, const WindowSource* source, size_t needed) noexcept nogil:
+    """Make `needed` bytes visible; False where there are fewer, or the file can't be read."""
+    if window.visible >= needed:
+        return True
+    if window.mapped or window.start + needed > source.size:
+        return False
+    if needed > window.n_room:
+        with gil:
+            try:
+                window.grow(max(needed, 2 * window.n_room))
+            except MemoryError:
+                window.error = 12       # ENOMEM
+                return False
+            window.base = window.room
+    _read(window, source, needed)
+    return window.visible >= needed
+
+
+cdef void window_timed(WindowSource* source, Window window, uint64_t ns) noexcept nogil:
+    """Note how long a window took, from making it ready to its last frame. One caller at a time."""
+    cdef uint64_t bytes = min(window.visible, window.until)
+    cdef uint64_t a_byte
+    if bytes == source.step:        # a shorter one says little
+        a_byte = (ns << 16) // bytes
+        if a_byte < source.best[window.mapped]:
+            source.best[window.mapped] = a_byte
+
+
+cdef void window_release(WindowSource* source, uint64_t end) noexcept nogil:
+    """Give back what was mapped before `end`, a multiple of the page size. One caller at a time.
+
+    The bytes can still be read: they come from the file again.
+    """
+    if source.fd >= 0 and source.data != NULL and end >= source.released + _RELEASE_BYTES:
+        madvise(<void*>(source.data + source.released), end - source.released, MADV_DONTNEED)
+        source.released = end
