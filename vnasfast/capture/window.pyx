@@ -1,6 +1,6 @@
 """Windows of a capture's bytes: mapping and reading, and which of the two is faster here."""
 
-from libc.errno cimport EINTR, errno
+from libc.errno cimport EINTR, ENOMEM, errno
 from libc.stdint cimport UINT64_MAX, uint8_t, uint64_t
 from libc.string cimport memcpy
 
@@ -96,19 +96,18 @@ cdef void window_ready(Window window, const WindowSource* source, uint64_t index
 
 cdef bint window_extend(Window window, const WindowSource* source, size_t needed) noexcept nogil:
     """Make `needed` bytes visible; False where there are fewer, or the file can't be read."""
-    if window.visible >= needed:
-        return True
-    if window.mapped or window.start + needed > source.size:
-        return False
-    if needed > window.n_room:
+    cdef uint64_t wanted = min(needed, source.size - window.start)
+    if window.mapped or window.visible >= wanted:
+        return window.visible >= needed
+    if wanted > window.n_room:
         with gil:
             try:
-                window.grow(max(needed, 2 * window.n_room))
+                window.grow(max(wanted, 2 * window.n_room))
             except MemoryError:
-                window.error = 12       # ENOMEM
+                window.error = ENOMEM
                 return False
             window.base = window.room
-    _read(window, source, needed)
+    _read(window, source, wanted)
     return window.visible >= needed
 
 

@@ -8,7 +8,7 @@ Cython code takes ``parse_frame`` from ``frame.pxd`` and ``fragments_follow`` fr
 from typing import TYPE_CHECKING
 
 from vnasfast.parse.fragments import FragmentTable
-from vnasfast.parse.frames import link_is_known, parse_frame, parse_frames
+from vnasfast.parse.frames import link_is_known, parse_frame, parse_frames, parse_plain
 from vnasfast.parse.text import (
     PORT_PROTOCOLS,
     address_bytes,
@@ -31,6 +31,7 @@ __all__ = [
     "link_is_known",
     "parse_frame",
     "parse_frames",
+    "parse_plain",
     "protocol_name",
     "protocol_number",
 ]

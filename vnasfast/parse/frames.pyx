@@ -1,13 +1,14 @@
 """Many frames in one buffer to flow keys."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from vnasfast.errors import InvalidValue
 
 from vnasfast.parse.frame cimport parse_frame as c_parse_frame
 from vnasfast.parse.link cimport link_is_known as c_link_is_known
-from vnasfast.typedefs cimport FlowKey
+from vnasfast.parse.plain cimport parse_plain as c_parse_plain
+from vnasfast.typedefs cimport FlowKey, FlowKeyIpv4
 
 
 cdef Py_ssize_t _parse_all(
@@ -95,6 +96,66 @@ def parse_frames(buffer, offsets, lengths, link_type, *, wire_lengths=None, out=
     finally:
         PyBuffer_Release(&view)
     return keys
+
+
+def parse_plain(buffer, offsets, lengths, link_type):
+    """Read the narrow keys of plain IPv4 frames in one buffer, and leave the others.
+
+    A plain frame is Ethernet with at most one VLAN tag, IPv4 without options, no fragment, with its ports captured.
+
+    Parameters
+    ----------
+    buffer, offsets, lengths, link_type
+        As in `parse_frames`; at most 65,536 frames.
+
+    Returns
+    -------
+    keys : ndarray of FLOW_KEY_IPV4, shape (k,)
+        Of the plain frames, in their order.
+    places : ndarray of uint16, shape (k,)
+        Which frames these are.
+    others : ndarray of uint16, shape (n - k,)
+        Which frames are left to `parse_frames`.
+
+    Raises
+    ------
+    InvalidValue
+        As in `parse_frames`, or there are too many frames.
+    """
+    import numpy as np
+
+    from vnasfast.columns import column
+    from vnasfast.dtypes import FLOW_KEY_IPV4
+
+    cdef Py_buffer view
+    cdef const uint64_t[::1] c_offsets = column(offsets, "uint64", "offsets")
+    cdef Py_ssize_t n = c_offsets.shape[0]
+    cdef const uint32_t[::1] c_lengths = column(lengths, "uint32", "lengths", n)
+    cdef uint32_t c_link_type = _link_type(link_type)
+    cdef Py_ssize_t i, n_plain
+    cdef FlowKeyIpv4[::1] c_keys
+    cdef uint16_t[::1] c_places, c_others
+    if n > 1 << 16:
+        raise InvalidValue(f"{n} frames: at most {1 << 16} are read at a time")
+    c_keys = keys = np.empty(n + 1, FLOW_KEY_IPV4)
+    c_places = places = np.empty(n + 1, np.uint16)
+    c_others = others = np.empty(n + 1, np.uint16)
+    if n == 0:
+        return keys[:0], places[:0], others[:0]
+    PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
+    try:
+        for i in range(n):
+            if c_offsets[i] > <uint64_t>view.len or c_lengths[i] > <uint64_t>view.len - c_offsets[i]:
+                raise InvalidValue(
+                    f"frame {i}: {c_lengths[i]} bytes from offset {c_offsets[i]} "
+                    f"do not lie inside the buffer of {view.len} bytes"
+                )
+        n_plain = c_parse_plain(
+            c_link_type, <const uint8_t*>view.buf, &c_offsets[0], &c_lengths[0], 0, n,
+            &c_keys[0], &c_places[0], &c_others[0], 0, 0)
+    finally:
+        PyBuffer_Release(&view)
+    return keys[:n_plain], places[:n_plain], others[:n - n_plain]
 
 
 def parse_frame(frame, link_type=1, *, wire_length=None):

@@ -35,12 +35,17 @@ cdef enum KeyWord:
     KEY_PROTOCOL = 48
 
 
+cdef extern from *:
+    """
+    /* TCP, UDP, DCCP, SCTP, UDP-Lite: one load instead of five compares, and no branch, since traffic mixes them. */
+    static const unsigned char vnasfast_has_ports[256] = {[6] = 1, [17] = 1, [33] = 1, [132] = 1, [136] = 1};
+    """
+    const uint8_t* _has_ports "vnasfast_has_ports"
+
+
 cdef inline bint protocol_has_ports(uint32_t protocol) noexcept nogil:
-    # Without a branch: traffic mixes protocols, and a guess that fails costs more than all of this.
-    return (
-        (protocol == TCP) | (protocol == UDP) | (protocol == DCCP)
-        | (protocol == SCTP) | (protocol == UDPLITE)
-    )
+    # `protocol` is a byte.
+    return _has_ports[protocol]
 
 
 cdef inline bint protocol_is_extension(uint32_t protocol) noexcept nogil:

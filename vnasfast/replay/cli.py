@@ -89,6 +89,12 @@ def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> 
     " from 1 through all captures.",
 )
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Read no more than N packets, of all captures.")
+@click.option(
+    "--threads",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Use at most N processors; default all. The results don't depend on it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="Print no report on screen and no progress; --json still prints.")
 @click.option(
@@ -101,6 +107,7 @@ def main(
     embodiment: int,
     deliveries: str | None,
     limit: int | None,
+    threads: int | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -114,7 +121,7 @@ def main(
     reached no socket, and for which addresses and ports they were.
     """
     with _plain_errors():
-        code = _replay(captures, tables, save_tables, embodiment, deliveries, limit, as_json, quiet)
+        code = _replay(captures, tables, save_tables, embodiment, deliveries, limit, threads, as_json, quiet)
     sys.exit(code)
 
 
@@ -148,6 +155,7 @@ def _replay(
     embodiment: int,
     deliveries: str | None,
     limit: int | None,
+    threads: int | None,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -163,7 +171,7 @@ def _replay(
         if chosen.interrupted_after is not None:
             limit = max(1, chosen.interrupted_after)  # the report is of what was learned from
         with (
-            Replay(chosen, deliveries=deliveries, limit=limit) as running,
+            Replay(chosen, deliveries=deliveries, limit=limit, threads=threads) as running,
             _Bar(sources.paths, "replaying", wanted=show_progress) as bar,
         ):
             _feed_all(running, captures, sources.paths, bar)

@@ -5,24 +5,25 @@ from vnasfast.parse.text import protocol_name
 
 from cpython.buffer cimport PyBUF_READ
 from cpython.memoryview cimport PyMemoryView_FromMemory
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove
 
-from vnasfast.capture.reader cimport Capture
-from vnasfast.capture.times cimport TIME_TEXT_BYTES, time_format
+from vnasfast.capture.reader cimport Capture, InterfaceRow
+from vnasfast.capture.times cimport time_format
 from vnasfast.dispatch.dispatcher cimport Dispatcher
-from vnasfast.replay.deliveries cimport DELIVERY_ROW_BYTES, DeliveryTexts
+from vnasfast.replay.deliveries cimport DELIVERY_ROW_BYTES, PIECE, DeliveryTexts, RowBuffer
 from vnasfast.tables.family cimport is_ipv4
 from vnasfast.tables.hashing cimport load64
 from vnasfast.tables.tables cimport MachineTables, pthread_rwlock_rdlock, pthread_rwlock_unlock
-from vnasfast.typedefs cimport FOLLOWS_FIRST, LATER_FRAGMENT, NO_TRANSPORT, FlowKey
+from vnasfast.typedefs cimport FOLLOWS_FIRST, LATER_FRAGMENT, NO_TRANSPORT, FlowKey, FrameBlock
 
 #: The first line of the file.
 HEADER = "frame,time,vlan,source,destination,protocol,source_port,destination_port,vnas,socket,pid,outcome"
 
-# Written to the file in pieces of about this size.
-cdef size_t _BUFFER_BYTES = 1 << 20
+cdef enum:
+    # 2**-127 s, the finest unit there is, has 127 decimals behind 10 digits and a point; C's own texts are shorter.
+    LONG_TIME_BYTES = 192
 
 
 cdef inline char* put_text(char* at, const char* text, size_t n) noexcept nogil:
@@ -152,6 +153,62 @@ cdef int set_text(char* field, str name) except -1:
     return 0
 
 
+cdef bint rows_reserve(RowBuffer* buffer, size_t n) noexcept nogil:
+    """Make room for `n` more bytes; False without memory."""
+    cdef char* larger
+    if buffer.capacity - buffer.used >= n:
+        return True
+    larger = <char*>realloc(buffer.text, buffer.used + n + buffer.capacity // 2)
+    if larger == NULL:
+        return False
+    buffer.text = larger
+    buffer.capacity = buffer.used + n + buffer.capacity // 2
+    return True
+
+
+cdef bint rows_append(RowBuffer* buffer, RowBuffer* part) noexcept nogil:
+    """Move the rows of `part` behind those of `buffer`; False without memory."""
+    if not rows_reserve(buffer, part.used):
+        return False
+    memcpy(buffer.text + buffer.used, part.text, part.used)
+    buffer.used += part.used
+    part.used = 0
+    return True
+
+
+cdef size_t long_time(Capture capture, uint16_t interface, uint64_t ticks, char* text) noexcept with gil:
+    """Write a time in a unit that C doesn't write, such as a power of two."""
+    written = capture.format_time(interface, ticks).encode("ascii")
+    memcpy(text, <const char*>written, min(len(written), <Py_ssize_t>LONG_TIME_BYTES))
+    return min(len(written), <Py_ssize_t>LONG_TIME_BYTES)
+
+
+cdef bint rows_of_block(RowBuffer* buffer, const DeliveryTexts* texts, Dispatcher dispatcher, Capture capture,
+                        const InterfaceRow* interfaces, const FrameBlock* block, uint64_t number, const FlowKey* keys,
+                        const int32_t* results, const int32_t* vnases) noexcept nogil:
+    cdef char text[LONG_TIME_BYTES]
+    cdef const MachineTables* tables = &dispatcher.tables.c
+    cdef int32_t pids[PIECE]
+    cdef size_t i
+    cdef size_t time_bytes
+    cdef char* at
+    if not rows_reserve(buffer, block.n * DELIVERY_ROW_BYTES):
+        return False
+    # Apart from the loop below, which may wait for the GIL: whoever has that may wait for this lock.
+    pthread_rwlock_rdlock(&dispatcher.tables.changing)
+    for i in range(block.n):
+        pids[i] = tables.processes.rows[tables.sockets.rows[results[i]].process].pid if results[i] >= 0 else 0
+    pthread_rwlock_unlock(&dispatcher.tables.changing)
+    at = buffer.text + buffer.used
+    for i in range(block.n):
+        time_bytes = time_format(&interfaces[block.interfaces[i]].time, block.ticks[i], text)
+        if time_bytes == 0:
+            time_bytes = long_time(capture, block.interfaces[i], block.ticks[i], text)
+        at = put_row(at, texts, number + i, text, time_bytes, &keys[i], results[i], vnases[i], pids[i])
+    buffer.used = <size_t>(at - buffer.text)
+    return True
+
+
 cdef class DeliveryWriter:
     """Writes one CSV row a frame; flushes whole rows only.
 
@@ -160,12 +217,6 @@ cdef class DeliveryWriter:
     file : file object
         Binary and unbuffered. It is not closed.
     """
-
-    def __cinit__(self):
-        self.capacity = _BUFFER_BYTES
-        self.buffer = <char*>malloc(self.capacity)
-        if self.buffer == NULL:
-            raise MemoryError
 
     def __init__(self, file):
         self._file = file
@@ -178,58 +229,13 @@ cdef class DeliveryWriter:
             memcpy(self.texts.octets[number], <const char*>octet, len(octet))
             self.texts.octets[number][3] = len(octet)
         header = f"{HEADER}\n".encode()
-        memcpy(self.buffer, <const char*>header, len(header))
-        self.used = len(header)
+        if not rows_reserve(&self.buffer, len(header)):
+            raise MemoryError
+        memcpy(self.buffer.text, <const char*>header, len(header))
+        self.buffer.used = len(header)
 
     def __dealloc__(self):
-        free(self.buffer)
-
-    cdef int write_frames(self, Dispatcher dispatcher, Capture capture, size_t start, size_t n, const FlowKey* keys,
-                          const int32_t* results, const int32_t* vnases) except -1:
-        """Write the rows of `n` frames of the capture's block from `start`; `keys` and what follows begin with these."""
-        cdef char text[TIME_TEXT_BYTES]
-        cdef const MachineTables* tables = &dispatcher.tables.c
-        cdef const uint64_t* ticks = capture.block.ticks + start
-        cdef size_t i = 0
-        cdef size_t done
-        cdef int32_t pid
-        cdef int time_bytes
-        cdef char* at
-        cdef bint in_c
-        while i < n:
-            if self.capacity - self.used < DELIVERY_ROW_BYTES:
-                self.flush()
-            done = i
-            at = self.buffer + self.used
-            in_c = True
-            with nogil:
-                pthread_rwlock_rdlock(&dispatcher.tables.changing)
-                while i < n and <size_t>(self.buffer + self.capacity - at) >= DELIVERY_ROW_BYTES:
-                    time_bytes = time_format(&capture.rows[capture.block.interfaces[start + i]].time, ticks[i], text)
-                    if time_bytes == 0:
-                        in_c = False
-                        break
-                    pid = 0
-                    if results[i] >= 0:
-                        pid = tables.processes.rows[tables.sockets.rows[results[i]].process].pid
-                    at = put_row(at, &self.texts, self.n_rows + 1 + i - done, text, time_bytes, &keys[i], results[i],
-                                 vnases[i], pid)
-                    i += 1
-                pthread_rwlock_unlock(&dispatcher.tables.changing)
-            self.used = <size_t>(at - self.buffer)
-            self.n_rows += i - done
-            if not in_c:
-                # A unit of time that C doesn't write, such as a power of two.
-                long_time = capture.format_time(capture.block.interfaces[start + i], ticks[i]).encode("ascii")
-                pid = 0
-                if results[i] >= 0:
-                    pid = tables.processes.rows[tables.sockets.rows[results[i]].process].pid
-                at = put_row(at, &self.texts, self.n_rows + 1, <const char*>long_time, len(long_time), &keys[i],
-                             results[i], vnases[i], pid)
-                self.used = <size_t>(at - self.buffer)
-                self.n_rows += 1
-                i += 1
-        return 0
+        free(self.buffer.text)
 
     def flush(self):
         """Write all rows so far to the file.
@@ -240,12 +246,12 @@ cdef class DeliveryWriter:
             The file can't be written.
         """
         cdef size_t written
-        while self.used:
+        while self.buffer.used:
             # What was written leaves the buffer at once, so that after an interrupt no row is written twice.
             try:
-                written = self._file.write(PyMemoryView_FromMemory(self.buffer, self.used, PyBUF_READ))
+                written = self._file.write(PyMemoryView_FromMemory(self.buffer.text, self.buffer.used, PyBUF_READ))
             except OSError as error:
                 error.filename = self._file.name
                 raise
-            self.used -= written
-            memmove(self.buffer, self.buffer + written, self.used)
+            self.buffer.used -= written
+            memmove(self.buffer.text, self.buffer.text + written, self.buffer.used)

@@ -12,8 +12,7 @@ from vnasfast.tables.tables cimport N_OUTCOMES, MachineTables
 from vnasfast.typedefs cimport NO_PORT, NO_SOCKET, NO_VNAS, NOT_IP, UNKNOWN_SOURCE, FlowKey
 
 cdef enum:
-    MISS_ROWS = 262144      # 12 MiB at most, of which only what is used is ever touched
-    MISS_SLOTS = 524288     # a power of two, twice the rows
+    MISS_ROWS = 262144      # 12 MiB at most, of which only what is used is ever touched; a power of two
 
 # 32 bytes, no padding: compared and hashed as they lie.
 cdef struct MissKey:
@@ -43,6 +42,7 @@ cdef struct Misses:
     MissRow* rows
     int32_t* slots              # row + 1; 0: empty
     uint32_t n_rows
+    uint32_t max_rows           # a power of two; there are twice as many slots
     HashSeed seed               # so that no sender can pick slots
     MissTotal beyond[N_OUTCOMES]    # [-outcome]: packets for which no row was left
 
@@ -52,7 +52,8 @@ cdef inline MissRow* misses_add(Misses* misses, const MissKey* key, uint64_t pac
     cdef const uint8_t* words = <const uint8_t*>key
     cdef uint64_t mixed = hash_address(
         &misses.seed, load64(words) ^ load64(words + 16), load64(words + 8) ^ load64(words + 24), load64(words + 16))
-    cdef uint32_t position = <uint32_t>(mixed >> 32) & (MISS_SLOTS - 1)
+    cdef uint32_t last = 2 * misses.max_rows - 1
+    cdef uint32_t position = <uint32_t>(mixed >> 32) & last
     cdef MissRow* row
     while misses.slots[position]:
         row = &misses.rows[misses.slots[position] - 1]
@@ -60,8 +61,8 @@ cdef inline MissRow* misses_add(Misses* misses, const MissKey* key, uint64_t pac
             row.packets += packets
             row.bytes += n_bytes
             return row
-        position = (position + 1) & (MISS_SLOTS - 1)
-    if misses.n_rows == MISS_ROWS:
+        position = (position + 1) & last
+    if misses.n_rows == misses.max_rows:
         misses.beyond[-key.outcome].packets += packets
         misses.beyond[-key.outcome].bytes += n_bytes
         return NULL
@@ -104,6 +105,25 @@ cdef inline void misses_count(
     row = misses_add(misses, &miss, 1, wire_length)
     if row != NULL:
         row.n_ports = miss.has_port
+
+
+cdef inline void misses_merge(Misses* misses, Misses* part) noexcept nogil:
+    """Move what `part` counted behind what `misses` did; the two have the same seed, and `part` never was full.
+
+    The same rows in the same order as if all had been counted in `misses`: a new row comes where its first packet came,
+    and a key that found no room never finds any.
+    """
+    cdef const MissRow* row
+    cdef MissRow* merged
+    cdef uint32_t i
+    for i in range(part.n_rows):
+        row = &part.rows[i]
+        merged = misses_add(misses, &row.key, row.packets, row.bytes)
+        if merged != NULL:
+            merged.n_ports = row.n_ports
+    if part.n_rows:
+        memset(part.slots, 0, 2 * part.max_rows * sizeof(int32_t))
+        part.n_rows = 0
 
 
 cdef class MissTable:

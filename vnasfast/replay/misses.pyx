@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from vnasfast.replay.misses cimport MISS_ROWS, MISS_SLOTS, MissKey, MissRow, Misses, misses_add
+from vnasfast.replay.misses cimport MISS_ROWS, MissKey, MissRow, Misses, misses_add
 from vnasfast.tables.hashing cimport hash_seed
 from vnasfast.tables.tables cimport N_OUTCOMES
 from vnasfast.typedefs cimport NO_VNAS
@@ -46,21 +46,24 @@ cdef void _merge_ports(const Misses* misses, Misses* merged) noexcept nogil:
 
 
 cdef class MissTable:
-    """What was not delivered, counted by what it was for; at most `MISS_ROWS` rows.
+    """What was not delivered, counted by what it was for, in a bounded number of rows.
 
     Parameters
     ----------
     seed : int, optional
         Of the hash; default random.
+    max_rows : int, optional
+        A power of two.
     """
 
-    def __cinit__(self):
-        self.c.rows = <MissRow*>calloc(MISS_ROWS, sizeof(MissRow))
-        self.c.slots = <int32_t*>calloc(MISS_SLOTS, sizeof(int32_t))
+    def __cinit__(self, seed=None, *, uint32_t max_rows=MISS_ROWS):
+        self.c.max_rows = max_rows
+        self.c.rows = <MissRow*>calloc(max_rows, sizeof(MissRow))
+        self.c.slots = <int32_t*>calloc(2 * <size_t>max_rows, sizeof(int32_t))
         if self.c.rows == NULL or self.c.slots == NULL:
             raise MemoryError
 
-    def __init__(self, seed=None):
+    def __init__(self, seed=None, *, max_rows=MISS_ROWS):
         self.c.seed = hash_seed(int.from_bytes(os.urandom(8), "little") if seed is None else seed)
 
     def __dealloc__(self):

@@ -1,32 +1,13 @@
-# Capture, parse and dispatch joined, a block of frames at a time.
+# Capture, parse and dispatch joined: windows of a capture through one lane or several.
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from vnasfast.capture.reader cimport Capture
 from vnasfast.dispatch.dispatcher cimport Dispatcher
 from vnasfast.replay.deliveries cimport DeliveryWriter
+from vnasfast.replay.lane cimport Lane
 from vnasfast.replay.misses cimport MissTable
-from vnasfast.typedefs cimport FlowKey
-
-cdef enum:
-    # Frames parsed, dispatched and counted at a time: their keys, 24 KiB, stay in the first-level cache. Measured on 10M
-    # frames of 60 bytes to 10k sockets, 256 to 2,048 differ by less than the noise (35 to 41 ns a frame on a busy machine).
-    PIECE = 512
-
-# What one capture held so far.
-cdef struct CaptureTotals:
-    uint64_t packets
-    uint64_t bytes              # on the wire
-    uint64_t captured_bytes
-    int64_t first_ns            # 0: no time yet
-    int64_t last_ns
-
-# Nanoseconds spent in each stage.
-cdef struct StageTimes:
-    uint64_t reading
-    uint64_t parsing
-    uint64_t dispatching        # with counting
-    uint64_t writing            # of deliveries
+from vnasfast.replay.turns cimport Turn
 
 cdef class Pipeline:
     cdef readonly Dispatcher dispatcher
@@ -34,14 +15,17 @@ cdef class Pipeline:
     cdef readonly DeliveryWriter deliveries     # None: not wanted
     cdef readonly Capture capture               # None before begin()
     cdef readonly bint reading                  # of an exception: it came from the capture
-    cdef CaptureTotals totals
-    cdef StageTimes times
-    cdef FlowKey* keys
-    cdef int32_t* results
-    cdef int32_t* vnases                        # NULL: not wanted
-    cdef int64_t* times_ns
-    cdef uint64_t* row_packets                  # by row of the capture's interface list
-    cdef size_t n_rows                          # room in row_packets
+    cdef list lanes                             # of Lane; the first is the caller's own
+    # Of one step, shared by its lanes:
+    cdef uint64_t unclaimed                     # number of the next window that no lane has taken
+    cdef Turn walking                           # the window whose records may be looked for
+    cdef Turn handing_over                      # the window that may hand over
+    cdef Turn gone                              # how many helpers have finished
+    cdef uint64_t left                          # frames that may still be read; the walking lane's
+    cdef uint64_t number                        # of the next frame in the deliveries; the walking lane's
+    cdef uint64_t deadline_ns
+    cdef int stopping                           # no further window is taken
 
-    cdef int _make_rows(self) except -1
-    cdef int _piece(self, size_t start, size_t n) except -1
+    cdef uint64_t _packets(self)
+    cdef int _step_stream(self, size_t limit) except -1
+    cdef int _step_windows(self, size_t limit) except -1

@@ -1,99 +1,95 @@
-"""The three stages joined: capture → parse → dispatch, a block of frames at a time, no Python object a frame."""
+"""The three stages joined: capture → parse → dispatch.
 
-from libc.stdint cimport INT64_MAX, INT64_MIN, UINT64_MAX, int32_t, int64_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+A capture that is no stream goes through several lanes, each a thread. They take its windows in turns. A lane makes its
+window ready by itself; then it waits until the window before has been walked, so that it knows where its first record begins;
+walks its own, which is short work, and lets the next lane walk; then reads, parses, dispatches and counts its frames beside
+the others. What depends on the order of frames (misses, deliveries, fragments) is handed over in the order of the windows.
 
-from vnasfast.capture.reader cimport Capture, InterfaceRow
-from vnasfast.capture.times cimport time_ns
-from vnasfast.capture.times cimport times_ns as fill_times
-from vnasfast.dispatch.dispatcher cimport Dispatcher, dispatch_block, parse_block
+So no record is ever guessed, and whatever the capture holds, damage, interfaces, a limit, is met in order: the results are
+those of one lane. What it costs is that walking, about a fifth of the work, is done by one lane at a time.
+"""
+
+import _thread
+
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport uint64_t
+
+from vnasfast.capture.reader cimport Capture, capture_walk
+from vnasfast.capture.walk cimport WALK_DAMAGED, WALK_FULL
+from vnasfast.capture.window cimport WindowSource, window_ready, window_release, window_timed
+from vnasfast.dispatch.dispatcher cimport Dispatcher
 from vnasfast.replay.deliveries cimport DeliveryWriter
-from vnasfast.replay.misses cimport Misses, MissTable, misses_count
-from vnasfast.replay.pipeline cimport PIECE, CaptureTotals
-from vnasfast.tables.tables cimport pthread_rwlock_rdlock, pthread_rwlock_unlock
-from vnasfast.typedefs cimport FlowKey, FrameBlock
+from vnasfast.replay.lane cimport RUN, Lane, lane_hand_over, lane_process, now_ns
+from vnasfast.replay.misses cimport MissTable
+from vnasfast.replay.turns cimport (
+    flag_get, flag_set, take_number, turn_add, turn_destroy, turn_init, turn_now, turn_set, turn_wait
+)
+
+# How long a step takes about: Ctrl-C, progress bars and the deliveries' file wait for its end, and the lanes for each other.
+cdef uint64_t _STEP_NS = 50_000_000
+# Deliveries kept in memory until the step ends.
+cdef size_t _MOST_TEXT_BYTES = 1 << 23
+# Windows that each lane must find, or it isn't worth its start.
+cdef uint64_t _WINDOWS_A_LANE = 2
 
 
-cdef inline uint64_t now_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
+cdef int walk_run(Pipeline pipeline, Lane lane) noexcept nogil:
+    """Find the next records of the lane's window; a WalkStatus. When it is the window's turn."""
+    cdef uint64_t begun = now_ns()
+    cdef int status = WALK_DAMAGED
+    lane.records.n = 0
+    lane.records.capacity = min(<uint64_t>RUN, pipeline.left)
+    if pipeline.left:
+        status = capture_walk(pipeline.capture, lane.window, &lane.records)
+    pipeline.left -= lane.records.n
+    lane.run.number = pipeline.number
+    pipeline.number += lane.records.n
+    lane.run.rows = pipeline.capture.rows
+    lane.run.n_rows = pipeline.capture.n_rows
+    if pipeline.capture.is_pcapng:
+        lane.run.pcapng = pipeline.capture.pcapng
+    lane.times.reading += now_ns() - begun
+    return status if pipeline.left else <int>WALK_DAMAGED
 
 
-cdef void block_totals(
-    const FrameBlock* block, const InterfaceRow* rows, size_t n_rows, size_t start, size_t n, int64_t* times_ns,
-    CaptureTotals* totals, uint64_t* row_packets,
-) noexcept nogil:
-    """Fill the times of `n` frames from `start`, and add them to the capture's totals."""
-    cdef const uint16_t* interfaces = block.interfaces + start
-    cdef size_t i
-    cdef uint64_t n_bytes = 0, captured_bytes = 0
-    cdef int64_t first = INT64_MAX
-    cdef int64_t last = INT64_MIN
-    cdef bint disorder = False
-    if n_rows == 1:
-        row_packets[0] += n
-        fill_times(&rows[0].time, block.ticks + start, n, times_ns)
-    else:
-        for i in range(n):
-            row_packets[interfaces[i]] += 1
-            times_ns[i] = time_ns(&rows[interfaces[i]].time, block.ticks[start + i])
-    # One simple loop a column: the compiler makes vectors of them.
-    for i in range(n):
-        n_bytes += block.wire_lengths[start + i]
-    for i in range(n):
-        captured_bytes += block.lengths[start + i]
-    for i in range(1, n):
-        disorder |= times_ns[i] < times_ns[i - 1]
-    if not disorder and times_ns[0] > 0:        # nearly always: then none is 0, which stands for no time
-        first = times_ns[0]
-        last = times_ns[n - 1]
-    else:
-        for i in range(n):
-            if times_ns[i] != 0:
-                first = min(first, times_ns[i])
-                last = max(last, times_ns[i])
-    if first <= last:       # else no frame has a time
-        totals.first_ns = first if totals.first_ns == 0 else min(first, totals.first_ns)
-        totals.last_ns = last if totals.last_ns == 0 else max(last, totals.last_ns)
-    totals.packets += n
-    totals.bytes += n_bytes
-    totals.captured_bytes += captured_bytes
+cdef void process_run(Pipeline pipeline, Lane lane, uint64_t window) noexcept nogil:
+    lane_process(lane, &pipeline.handing_over, window)
+    turn_wait(&pipeline.handing_over, window)
+    lane_hand_over(lane, pipeline.misses, pipeline.deliveries)
 
 
-cdef void parse_frames_of(
-    Dispatcher dispatcher, const FrameBlock* block, const InterfaceRow* rows, size_t n_rows, size_t start, size_t n,
-    const int64_t* times_ns, FlowKey* keys,
-) noexcept nogil:
-    """Parse `n` frames from `start`, one run of frames with the same link type after the other."""
-    cdef size_t i = 0
-    cdef size_t end = n
-    cdef uint32_t link_type
-    while i < n:
-        link_type = rows[block.interfaces[start + i]].link_type
-        if n_rows > 1:
-            end = i + 1
-            while end < n and rows[block.interfaces[start + end]].link_type == link_type:
-                end += 1
-        # No limit to the buffer: the walk gives frames that lie inside its window, and none else.
-        parse_block(dispatcher, link_type, block.base, UINT64_MAX, end - i, block.offsets + start + i,
-                    block.lengths + start + i, block.wire_lengths + start + i, times_ns + i, keys + i)
-        i = end
-
-
-cdef void count_misses(
-    Dispatcher dispatcher, Misses* misses, const FrameBlock* block, const InterfaceRow* rows, size_t start, size_t n,
-    const FlowKey* keys, const int32_t* results,
-) noexcept nogil:
-    cdef size_t i, at
-    pthread_rwlock_rdlock(&dispatcher.tables.changing)
-    for i in range(n):
-        if results[i] < 0:
-            at = start + i
-            misses_count(misses, &dispatcher.tables.c, results[i], &keys[i], rows[block.interfaces[at]].link_type,
-                         block.base + block.offsets[at], block.lengths[at], block.wire_lengths[at])
-    pthread_rwlock_unlock(&dispatcher.tables.changing)
+cdef void run_lane(Pipeline pipeline, Lane lane) noexcept nogil:
+    """Take windows until the step is over."""
+    cdef WindowSource* source = &pipeline.capture.windows
+    cdef uint64_t window, begun, busy_ns
+    cdef int status = WALK_FULL
+    while status != WALK_DAMAGED and not flag_get(&pipeline.stopping):
+        window = take_number(&pipeline.unclaimed)
+        begun = now_ns()
+        window_ready(lane.window, source, window)
+        busy_ns = now_ns() - begun
+        lane.times.reading += busy_ns
+        turn_wait(&pipeline.walking, window)
+        begun = now_ns()
+        status = walk_run(pipeline, lane)
+        while status == WALK_FULL:
+            # More frames than there is room for, or of another section: rare, so that the others may wait.
+            process_run(pipeline, lane, window)
+            status = walk_run(pipeline, lane)
+        if status == WALK_DAMAGED:
+            flag_set(&pipeline.stopping)
+        turn_set(&pipeline.walking, window + 1)
+        lane_process(lane, &pipeline.handing_over, window)
+        busy_ns += now_ns() - begun
+        turn_wait(&pipeline.handing_over, window)
+        lane_hand_over(lane, pipeline.misses, pipeline.deliveries)
+        window_timed(source, lane.window, busy_ns)
+        window_release(source, window * source.step)
+        if now_ns() > pipeline.deadline_ns or (
+            pipeline.deliveries is not None and pipeline.deliveries.buffer.used > _MOST_TEXT_BYTES
+        ):
+            flag_set(&pipeline.stopping)
+        turn_set(&pipeline.handing_over, window + 1)
 
 
 cdef class Pipeline:
@@ -105,6 +101,8 @@ cdef class Pipeline:
         A ServerMachine; its counters count.
     misses : MissTable
     deliveries : DeliveryWriter, optional
+    threads : int, optional
+        The most threads that work on a capture, the caller's among them. Streams are read by one.
 
     Notes
     -----
@@ -112,29 +110,24 @@ cdef class Pipeline:
     """
 
     def __cinit__(self):
-        self.keys = <FlowKey*>malloc(PIECE * sizeof(FlowKey))
-        self.results = <int32_t*>malloc(PIECE * sizeof(int32_t))
-        self.times_ns = <int64_t*>malloc(PIECE * sizeof(int64_t))
-        if self.keys == NULL or self.results == NULL or self.times_ns == NULL:
-            raise MemoryError
+        turn_init(&self.walking)
+        turn_init(&self.handing_over)
+        turn_init(&self.gone)
 
-    def __init__(self, Dispatcher dispatcher not None, MissTable misses not None, DeliveryWriter deliveries=None):
+    def __init__(
+        self, Dispatcher dispatcher not None, MissTable misses not None, DeliveryWriter deliveries=None, *, int threads=1,
+    ):
         if self.dispatcher is not None:
             raise RuntimeError("a Pipeline is made once")
         self.dispatcher = dispatcher
         self.misses = misses
         self.deliveries = deliveries
-        if deliveries is not None:
-            self.vnases = <int32_t*>malloc(PIECE * sizeof(int32_t))
-            if self.vnases == NULL:
-                raise MemoryError
+        self.lanes = [Lane(dispatcher, misses, deliveries) for _ in range(threads)]
 
     def __dealloc__(self):
-        free(self.keys)
-        free(self.results)
-        free(self.times_ns)
-        free(self.vnases)
-        free(self.row_packets)
+        turn_destroy(&self.walking)
+        turn_destroy(&self.handing_over)
+        turn_destroy(&self.gone)
 
     def begin(self, Capture capture not None):
         """Go on with another capture; the totals are its own from here on.
@@ -143,16 +136,14 @@ cdef class Pipeline:
         ----------
         capture : Capture
         """
-        cdef size_t i
+        cdef Lane lane
         self.capture = capture
         self.reading = False
-        self.totals.packets = self.totals.bytes = self.totals.captured_bytes = 0
-        self.totals.first_ns = self.totals.last_ns = 0
-        for i in range(self.n_rows):
-            self.row_packets[i] = 0
+        for lane in self.lanes:
+            lane.begin(capture)
 
     def step(self, size_t limit):
-        """Read the next block of the capture and dispatch it.
+        """Read some frames of the capture and dispatch them.
 
         Parameters
         ----------
@@ -171,100 +162,145 @@ cdef class Pipeline:
         OSError
             The capture can't be read, or the deliveries can't be written.
         """
-        cdef uint64_t started = now_ns()
-        cdef size_t start = 0
-        cdef size_t size
-        cdef size_t n
+        cdef uint64_t before = self._packets()
+        cdef uint64_t n
+        cdef Lane lane
         self.reading = True
+        self.capture.begin_reading()
+        if self.deliveries is not None:
+            self.number = self.deliveries.n_rows + 1
         try:
-            n = self.capture.next_block(limit)
+            if self.capture.is_stream:
+                self._step_stream(limit)
+            else:
+                self._step_windows(limit)
+                while self._packets() == before and not self.capture.ended:     # only blocks without packets so far
+                    PyErr_CheckSignals()
+                    self._step_windows(limit)
         finally:
-            self.times.reading += now_ns() - started
+            self.capture.reading = False
+            n = self._packets() - before
+            self.capture.n_frames += n
+            if self.deliveries is not None:
+                self.deliveries.n_rows += n
+        for lane in self.lanes:
+            if lane.failed:
+                raise MemoryError
+        if n == 0 and self.capture.error is not None:
+            raise self.capture.error
         self.reading = False
-        if self.capture.n_rows > self.n_rows:
-            self._make_rows()
-        while start < n:
-            size = n - start
-            if size > PIECE:
-                size = PIECE
-            self._piece(start, size)
-            start += size
+        if self.deliveries is not None and self.deliveries.buffer.used > _MOST_TEXT_BYTES // 8:
+            self.deliveries.flush()
         return n
 
-    cdef int _piece(self, size_t start, size_t n) except -1:
-        cdef const FrameBlock* block = &self.capture.block
-        cdef const InterfaceRow* rows = self.capture.rows
-        cdef uint64_t begun, read, parsed, dispatched
+    cdef int _step_stream(self, size_t limit) except -1:
+        cdef Lane lane = self.lanes[0]
+        cdef uint64_t begun = now_ns()
+        try:
+            self.capture.next_run(lane.window, &lane.records, min(limit, <size_t>RUN))
+        finally:
+            lane.times.reading += now_ns() - begun
+        lane.run.number = self.number
+        lane.run.rows = self.capture.rows
+        lane.run.n_rows = self.capture.n_rows
+        lane.run.pcapng = self.capture.pcapng
         with nogil:
-            begun = now_ns()
-            block_totals(block, rows, self.capture.n_rows, start, n, self.times_ns, &self.totals, self.row_packets)
-            read = now_ns()
-            parse_frames_of(self.dispatcher, block, rows, self.capture.n_rows, start, n, self.times_ns, self.keys)
-            parsed = now_ns()
-            if dispatch_block(self.dispatcher, self.keys, n, self.results, self.vnases, True, block.wire_lengths + start,
-                              self.times_ns):
-                count_misses(self.dispatcher, &self.misses.c, block, rows, start, n, self.keys, self.results)
-            dispatched = now_ns()
-        self.times.reading += read - begun
-        self.times.parsing += parsed - read
-        self.times.dispatching += dispatched - parsed
-        if self.deliveries is not None:
-            self.deliveries.write_frames(
-                self.dispatcher, self.capture, start, n, self.keys, self.results, self.vnases)
-            self.times.writing += now_ns() - dispatched
+            lane_process(lane, &self.handing_over, turn_now(&self.handing_over))
+            lane_hand_over(lane, self.misses, self.deliveries)
         return 0
 
-    cdef int _make_rows(self) except -1:
-        cdef size_t i
-        cdef uint64_t* rows = <uint64_t*>realloc(self.row_packets, self.capture.n_rows * sizeof(uint64_t))
-        if rows == NULL:
-            raise MemoryError
-        self.row_packets = rows
-        for i in range(self.n_rows, self.capture.n_rows):
-            rows[i] = 0
-        self.n_rows = self.capture.n_rows
+    cdef int _step_windows(self, size_t limit) except -1:
+        cdef Lane lane = self.lanes[0]
+        cdef uint64_t first = self.capture.next_start // self.capture.windows.step
+        cdef uint64_t windows = self.capture.windows.size // self.capture.windows.step + 1 - first
+        cdef uint64_t n_helpers = 0
+        self.left = limit
+        self.unclaimed = first
+        self.stopping = 0
+        self.deadline_ns = now_ns() + _STEP_NS
+        turn_set(&self.walking, first)
+        turn_set(&self.handing_over, first)
+        turn_set(&self.gone, 0)
+        for helper in self.lanes[1:]:
+            if (n_helpers + 2) * _WINDOWS_A_LANE > windows:
+                break
+            try:
+                _thread.start_new_thread(self._help, (helper,))
+            except RuntimeError:    # no more threads: those that there are do the work
+                break
+            n_helpers += 1
+        with nogil:
+            run_lane(self, lane)
+            turn_wait(&self.gone, n_helpers)
         return 0
+
+    def _help(self, Lane lane):
+        """Run a lane in a thread of its own."""
+        with nogil:
+            run_lane(self, lane)
+            turn_add(&self.gone)
 
     # --- what it came to ---
+
+    cdef uint64_t _packets(self):
+        cdef Lane lane
+        cdef uint64_t n = 0
+        for lane in self.lanes:
+            n += lane.totals.packets
+        return n
 
     @property
     def packets(self):
         """int: Frames of the capture so far."""
-        return self.totals.packets
+        return self._packets()
 
     @property
     def bytes(self):
         """int: Their bytes on the wire."""
-        return self.totals.bytes
+        cdef Lane lane
+        return sum([lane.totals.bytes for lane in self.lanes])
 
     @property
     def captured_bytes(self):
         """int: Their bytes in the capture."""
-        return self.totals.captured_bytes
+        cdef Lane lane
+        return sum([lane.totals.captured_bytes for lane in self.lanes])
 
     @property
     def first_ns(self):
         """int or None: Earliest time, in nanoseconds since the epoch."""
-        return self.totals.first_ns or None
+        cdef Lane lane
+        return min([lane.totals.first_ns for lane in self.lanes if lane.totals.first_ns], default=None)
 
     @property
     def last_ns(self):
         """int or None: Latest time."""
-        return self.totals.last_ns or None
+        cdef Lane lane
+        return max([lane.totals.last_ns for lane in self.lanes if lane.totals.last_ns], default=None)
 
     @property
     def interface_packets(self):
         """list of int: Frames of each row of the capture's interface list."""
+        cdef Lane lane
+        cdef size_t i
         if self.capture is None:
             return []
-        return [self.row_packets[i] if i < self.n_rows else 0 for i in range(self.capture.n_rows)]
+        packets = [0] * self.capture.n_rows
+        for lane in self.lanes:
+            for i in range(min(self.capture.n_rows, lane.n_row_packets)):
+                packets[i] += lane.row_packets[i]
+        return packets
 
     @property
     def stage_ns(self):
-        """dict of str to int: Nanoseconds spent reading, parsing, dispatching (with counting) and writing deliveries."""
+        """dict of str to int: Nanoseconds spent reading, parsing, dispatching (with counting) and writing deliveries.
+
+        Those of all threads together.
+        """
+        cdef Lane lane
         return {
-            "reading": self.times.reading,
-            "parsing": self.times.parsing,
-            "dispatching": self.times.dispatching,
-            "writing": self.times.writing,
+            "reading": sum([lane.times.reading for lane in self.lanes]),
+            "parsing": sum([lane.times.parsing for lane in self.lanes]),
+            "dispatching": sum([lane.times.dispatching for lane in self.lanes]),
+            "writing": sum([lane.times.writing for lane in self.lanes]),
         }

@@ -31,6 +31,10 @@ from vnasfast.tables.rows import Usage
 
 #: Offenders listed for each outcome.
 TOP = 5
+#: Threads of a replay at most: more than this wait for each other.
+MOST_THREADS = 64
+
+_NO_LIMIT = 2**63 - 1
 
 
 class Replay:
@@ -44,6 +48,9 @@ class Replay:
         The CSV file to write, one row a frame.
     limit : int, optional
         The most packets of all captures together.
+    threads : int, optional
+        The most threads that work on a file that isn't compressed; the results don't depend on it. Default: as many as
+        the process may have processors.
 
     Raises
     ------
@@ -51,9 +58,15 @@ class Replay:
         The file of the deliveries can't be written.
     """
 
-    def __init__(self, chosen: Chosen, *, deliveries: str | None = None, limit: int | None = None) -> None:
+    def __init__(
+        self, chosen: Chosen, *, deliveries: str | None = None, limit: int | None = None, threads: int | None = None
+    ) -> None:
         if limit is not None and limit < 1:
             raise InvalidValue(f"limit is {limit}; it must be at least 1")
+        if threads is None:
+            threads = min(len(os.sched_getaffinity(0)), MOST_THREADS)
+        if not 1 <= threads <= MOST_THREADS:
+            raise InvalidValue(f"threads is {threads}; it must be from 1 to {MOST_THREADS}")
         self.chosen = chosen
         self.interrupted = False
         self.saved: str | None = None
@@ -67,7 +80,7 @@ class Replay:
         self._file = open(deliveries, "wb", buffering=0) if deliveries is not None else None  # noqa: SIM115
         writer = DeliveryWriter(self._file) if self._file is not None else None
         self._writer = writer
-        self._pipeline = Pipeline(chosen.machine, self._misses, writer)
+        self._pipeline = Pipeline(chosen.machine, self._misses, writer, threads=threads)
         self._outcomes_before = chosen.machine.outcomes
         self._delivered_before = self._delivered
         counted = any(usage.packets for usage in self._outcomes_before.values())
@@ -127,7 +140,7 @@ class Replay:
         pipeline.begin(capture)
         try:
             while self._left != 0:
-                n = pipeline.step(self._left if self._left is not None else 1 << 24)
+                n = pipeline.step(self._left if self._left is not None else _NO_LIMIT)
                 if n == 0:
                     break
                 if self._left is not None:
@@ -251,6 +264,7 @@ def replay(
     *,
     limit: int | None = None,
     deliveries: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
     top: int = TOP,
     on_progress: Progress | None = None,
 ) -> Report:
@@ -267,6 +281,9 @@ def replay(
         The most packets of all captures together.
     deliveries : path-like, optional
         A CSV file to write, one row a frame; frames count from 1 through all captures.
+    threads : int, optional
+        The most threads that work on a file that isn't compressed; the results don't depend on it. Default: as many as
+        the process may have processors.
     top : int, optional
         Offenders listed for each outcome.
     on_progress : callable, optional
@@ -299,7 +316,7 @@ def replay(
         else:
             chosen = choose_tables(sources.paths, tables, limit=limit)
         with Replay(
-            chosen, deliveries=None if deliveries is None else os.fspath(deliveries), limit=limit
+            chosen, deliveries=None if deliveries is None else os.fspath(deliveries), limit=limit, threads=threads
         ) as running:
             for name, path in zip(names, sources.paths, strict=True):
                 if running.full:

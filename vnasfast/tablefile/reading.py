@@ -1,6 +1,5 @@
 """From a table file's rows to a machine."""
 
-import difflib
 import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NoReturn
@@ -188,6 +187,8 @@ def _recipient(
     try:
         packed = packed_address(name)
     except InvalidValue:
+        import difflib  # noqa: PLC0415 (only for messages)
+
         likely = difflib.get_close_matches(name, vnas_of_table, 1)
         hint = f"did you mean {likely[0]}?" if likely else "give the name of one, or an address"
         problem = f"{name!r} is neither one of the any_tables nor an address: {hint}"

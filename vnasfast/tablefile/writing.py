@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
 
-import tomli_w
-
 from vnasfast.errors import InvalidValue
 from vnasfast.tablefile.keys import TABLES
 from vnasfast.values import checked
@@ -76,6 +74,8 @@ def save(machine: "ServerMachine", path: str | os.PathLike[str], embodiment: int
 
 @functools.lru_cache(10_000, typed=True)  # names and addresses come again and again
 def _literal(value: str | int) -> str:
+    import tomli_w  # noqa: PLC0415 (reading needs it not)
+
     return tomli_w.dumps({"x": value}).removeprefix("x = ").removesuffix("\n")
 
 

@@ -1,0 +1,259 @@
+"""Frames of a window to the counters: headers, keys, sockets, a piece of frames at a time, no Python object a frame."""
+
+from libc.stdint cimport INT64_MAX, INT64_MIN, UINT64_MAX, int32_t, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memset
+
+from vnasfast.capture.pcapng cimport PcapngState
+from vnasfast.capture.reader cimport Capture, InterfaceRow, records_columns
+from vnasfast.capture.times cimport time_ns
+from vnasfast.capture.times cimport times_ns as fill_times
+from vnasfast.dispatch.dispatcher cimport Dispatcher, dispatch_block, parse_block
+from vnasfast.parse.frame cimport parse_frame
+from vnasfast.parse.plain cimport parse_plain, widen_key
+from vnasfast.replay.deliveries cimport PIECE, DeliveryWriter, rows_append, rows_of_block
+from vnasfast.replay.lane cimport RUN, CaptureTotals, now_ns
+from vnasfast.replay.misses cimport MissTable, misses_count, misses_merge
+from vnasfast.replay.turns cimport Turn, turn_wait
+from vnasfast.tables.tables cimport pthread_rwlock_rdlock, pthread_rwlock_unlock
+from vnasfast.typedefs cimport FIRST_FRAGMENT, LATER_FRAGMENT, FlowKey, FlowKeyIpv4
+
+
+cdef void add_totals(Lane lane) noexcept nogil:
+    """Fill the times of the piece, and add it to the totals."""
+    cdef const InterfaceRow* rows = lane.run.rows
+    cdef const uint16_t* interfaces = lane.block.interfaces
+    cdef const uint32_t* lengths = lane.block.lengths
+    cdef const uint32_t* wire_lengths = lane.block.wire_lengths
+    cdef int64_t* times_ns = lane.times_ns
+    cdef CaptureTotals* totals = &lane.totals
+    cdef size_t n = lane.block.n
+    cdef size_t i
+    cdef uint64_t n_bytes = 0, captured_bytes = 0
+    cdef int64_t first = INT64_MAX
+    cdef int64_t last = INT64_MIN
+    cdef bint disorder = False
+    if lane.run.n_rows == 1:
+        lane.row_packets[0] += n
+        fill_times(&rows[0].time, lane.block.ticks, n, times_ns)
+    else:
+        for i in range(n):
+            lane.row_packets[interfaces[i]] += 1
+            times_ns[i] = time_ns(&rows[interfaces[i]].time, lane.block.ticks[i])
+    # One simple loop a column: the compiler makes vectors of them.
+    for i in range(n):
+        n_bytes += wire_lengths[i]
+    for i in range(n):
+        captured_bytes += lengths[i]
+    for i in range(1, n):
+        disorder |= times_ns[i] < times_ns[i - 1]
+    if not disorder and times_ns[0] > 0:        # nearly always: then none is 0, which stands for no time
+        first = times_ns[0]
+        last = times_ns[n - 1]
+    else:
+        for i in range(n):
+            if times_ns[i] != 0:
+                first = min(first, times_ns[i])
+                last = max(last, times_ns[i])
+    if first <= last:       # else no frame has a time
+        totals.first_ns = first if totals.first_ns == 0 else min(first, totals.first_ns)
+        totals.last_ns = last if totals.last_ns == 0 else max(last, totals.last_ns)
+    totals.packets += n
+    totals.bytes += n_bytes
+    totals.captured_bytes += captured_bytes
+
+
+cdef size_t same_link_type(Lane lane, size_t start) noexcept nogil:
+    """Where the frames from `start` on with one link type end."""
+    cdef const InterfaceRow* rows = lane.run.rows
+    cdef const uint16_t* interfaces = lane.block.interfaces
+    cdef size_t end = start + 1
+    if lane.run.n_rows == 1:
+        return lane.block.n
+    while end < lane.block.n and rows[interfaces[end]].link_type == rows[interfaces[start]].link_type:
+        end += 1
+    return end
+
+
+cdef size_t parse_piece(Lane lane, bint* fragments) noexcept nogil:
+    """Parse the piece: plain frames to narrow keys, whose number it gives, and all others to `keys` at their places."""
+    cdef size_t n = lane.block.n
+    cdef size_t start = 0
+    cdef size_t end, i, j
+    cdef size_t n_plain = 0
+    cdef FlowKey* key
+    while start < n:
+        end = same_link_type(lane, start)
+        n_plain = parse_plain(
+            lane.run.rows[lane.block.interfaces[start]].link_type, lane.block.base, lane.block.offsets, lane.block.lengths,
+            start, end - start, lane.plain_keys, lane.places, lane.others, n_plain, start - n_plain)
+        start = end
+    fragments[0] = False
+    for j in range(n - n_plain):
+        i = lane.others[j]
+        key = &lane.keys[i]
+        parse_frame(
+            lane.run.rows[lane.block.interfaces[i]].link_type, lane.block.base + lane.block.offsets[i],
+            lane.block.lengths[i], lane.block.wire_lengths[i], key)
+        fragments[0] |= key.status == FIRST_FRAGMENT or key.status == LATER_FRAGMENT
+    return n_plain
+
+
+cdef void follow_fragments(Lane lane) noexcept nogil:
+    """Parse the piece once more, wholly to `keys`, with fragments following their first."""
+    cdef size_t start = 0
+    cdef size_t end
+    while start < lane.block.n:
+        end = same_link_type(lane, start)
+        # No limit to the buffer: the walk gives frames that lie inside its window, and none else.
+        parse_block(
+            lane.dispatcher, lane.run.rows[lane.block.interfaces[start]].link_type, lane.block.base, UINT64_MAX, end - start,
+            lane.block.offsets + start, lane.block.lengths + start, lane.block.wire_lengths + start, lane.times_ns + start,
+            lane.keys + start)
+        start = end
+
+
+cdef void count_misses(Lane lane) noexcept nogil:
+    cdef size_t i
+    pthread_rwlock_rdlock(&lane.dispatcher.tables.changing)
+    for i in range(lane.block.n):
+        if lane.results[i] < 0:
+            misses_count(
+                &lane.misses.c, &lane.dispatcher.tables.c, lane.results[i], &lane.keys[i],
+                lane.run.rows[lane.block.interfaces[i]].link_type, lane.block.base + lane.block.offsets[i],
+                lane.block.lengths[i], lane.block.wire_lengths[i])
+    pthread_rwlock_unlock(&lane.dispatcher.tables.changing)
+
+
+cdef void process_piece(Lane lane, const uint32_t* starts, size_t n, Turn* handing_over, uint64_t ticket) noexcept nogil:
+    cdef uint64_t begun = now_ns()
+    cdef uint64_t read, parsed, dispatched
+    cdef const PcapngState* pcapng = &lane.run.pcapng if lane.capture.is_pcapng else NULL
+    cdef bint fragments
+    cdef size_t n_plain, i
+    records_columns(&lane.capture.pcap, pcapng, lane.window.base, starts, n, &lane.block)
+    add_totals(lane)
+    read = now_ns()
+    n_plain = parse_piece(lane, &fragments)
+    if fragments:
+        turn_wait(handing_over, ticket)
+        begun += now_ns() - read
+        read = now_ns()
+        follow_fragments(lane)
+    else:
+        for i in range(n_plain):
+            widen_key(&lane.plain_keys[i], &lane.keys[lane.places[i]])
+    parsed = now_ns()
+    if dispatch_block(lane.dispatcher, lane.keys, n, lane.results, lane.vnases, True, lane.block.wire_lengths, lane.times_ns):
+        count_misses(lane)
+    dispatched = now_ns()
+    lane.times.reading += read - begun
+    lane.times.parsing += parsed - read
+    lane.times.dispatching += dispatched - parsed
+    if lane.vnases != NULL:
+        lane.failed |= not rows_of_block(
+            &lane.text, &lane.deliveries.texts, lane.dispatcher, lane.capture, lane.run.rows, &lane.block,
+            lane.run.number + <uint64_t>(starts - lane.records.starts), lane.keys, lane.results, lane.vnases)
+        lane.times.writing += now_ns() - dispatched
+
+
+cdef bint make_rows(Lane lane) noexcept nogil:
+    cdef uint64_t* rows
+    if lane.run.n_rows > lane.n_row_packets:
+        rows = <uint64_t*>realloc(lane.row_packets, 2 * lane.run.n_rows * sizeof(uint64_t))
+        if rows == NULL:
+            return False
+        memset(rows + lane.n_row_packets, 0, (2 * lane.run.n_rows - lane.n_row_packets) * sizeof(uint64_t))
+        lane.row_packets = rows
+        lane.n_row_packets = 2 * lane.run.n_rows
+    return True
+
+
+cdef void lane_process(Lane lane, Turn* handing_over, uint64_t ticket) noexcept nogil:
+    cdef size_t start = 0
+    cdef size_t n
+    if not make_rows(lane):
+        lane.failed = True
+        return
+    while start < lane.records.n:
+        n = lane.records.n - start
+        if n > PIECE:
+            n = PIECE
+        process_piece(lane, lane.records.starts + start, n, handing_over, ticket)
+        start += n
+
+
+cdef void lane_hand_over(Lane lane, MissTable misses, DeliveryWriter deliveries) noexcept nogil:
+    misses_merge(&misses.c, &lane.misses.c)
+    if deliveries is not None:
+        lane.failed |= not rows_append(&deliveries.buffer, &lane.text)
+
+
+cdef class Lane:
+    """The memory of one thread that replays.
+
+    Parameters
+    ----------
+    dispatcher : Dispatcher
+    misses : MissTable
+        Those of the whole replay.
+    deliveries : DeliveryWriter or None
+    """
+
+    def __cinit__(self):
+        self.records.starts = <uint32_t*>malloc(RUN * sizeof(uint32_t))
+        self.block.offsets = <uint64_t*>malloc(PIECE * sizeof(uint64_t))
+        self.block.lengths = <uint32_t*>malloc(PIECE * sizeof(uint32_t))
+        self.block.wire_lengths = <uint32_t*>malloc(PIECE * sizeof(uint32_t))
+        self.block.ticks = <uint64_t*>malloc(PIECE * sizeof(uint64_t))
+        self.block.interfaces = <uint16_t*>malloc(PIECE * sizeof(uint16_t))
+        self.block.capacity = PIECE
+        self.times_ns = <int64_t*>malloc(PIECE * sizeof(int64_t))
+        self.keys = <FlowKey*>malloc(PIECE * sizeof(FlowKey))
+        self.plain_keys = <FlowKeyIpv4*>malloc((PIECE + 1) * sizeof(FlowKeyIpv4))
+        self.places = <uint16_t*>malloc((PIECE + 1) * sizeof(uint16_t))
+        self.others = <uint16_t*>malloc((PIECE + 1) * sizeof(uint16_t))
+        self.results = <int32_t*>malloc(PIECE * sizeof(int32_t))
+        if (
+            self.records.starts == NULL or self.block.offsets == NULL or self.block.lengths == NULL
+            or self.block.wire_lengths == NULL or self.block.ticks == NULL or self.block.interfaces == NULL
+            or self.times_ns == NULL or self.keys == NULL or self.plain_keys == NULL or self.places == NULL
+            or self.others == NULL or self.results == NULL
+        ):
+            raise MemoryError
+
+    def __init__(self, Dispatcher dispatcher not None, MissTable misses not None, DeliveryWriter deliveries):
+        self.dispatcher = dispatcher
+        self.deliveries = deliveries
+        self.misses = MissTable(max_rows=RUN)
+        self.misses.c.seed = misses.c.seed
+        if deliveries is not None:
+            self.vnases = <int32_t*>malloc(PIECE * sizeof(int32_t))
+            if self.vnases == NULL:
+                raise MemoryError
+
+    def __dealloc__(self):
+        free(self.records.starts)
+        free(self.block.offsets)
+        free(self.block.lengths)
+        free(self.block.wire_lengths)
+        free(self.block.ticks)
+        free(self.block.interfaces)
+        free(self.times_ns)
+        free(self.keys)
+        free(self.plain_keys)
+        free(self.places)
+        free(self.others)
+        free(self.results)
+        free(self.vnases)
+        free(self.text.text)
+        free(self.row_packets)
+
+    cdef int begin(self, Capture capture) except -1:
+        """Go on with another capture; the totals are its own from here on."""
+        self.capture = capture
+        self.window = capture.new_window()
+        memset(&self.totals, 0, sizeof(CaptureTotals))
+        if self.row_packets != NULL:
+            memset(self.row_packets, 0, self.n_row_packets * sizeof(uint64_t))
+        return 0

@@ -1,0 +1,3 @@
+from typing import Any
+
+def read_plain(text: str) -> dict[str, Any] | None: ...
