@@ -8,9 +8,13 @@ import shutil
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from replayer import PCAPS, fails, report_of, rows_of, run, without_speed
+from tabulate import tabulate
 
 from vnasfast import ServerMachine
+from vnasfast.replay.screen import table
 
 CAPTURE = PCAPS / "three-servers.pcap"
 TABLES = PCAPS / "three-servers.toml"
@@ -178,3 +182,24 @@ def test_an_importer_gets_no_command_line():
     code = "import sys; from vnasfast.replay import replay; print({'click', 'tqdm', 'tabulate'} & set(sys.modules))"
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert made.stdout.strip() == "set()"
+
+
+@given(
+    st.integers(1, 5).flatmap(
+        lambda n: st.tuples(
+            st.lists(st.tuples(*n * [st.text(alphabet="ab 1.é", max_size=9)]), min_size=1, max_size=6),
+            st.text(alphabet="lr", min_size=n, max_size=n),
+            st.just(()) | st.tuples(*n * [st.text(alphabet="xyz", max_size=9)]),
+        )
+    )
+)
+def test_tables_on_screen_are_those_of_a_library(case):
+    rows, align, headers = case
+    library = tabulate(
+        rows,
+        headers,
+        tablefmt="simple" if headers else "plain",
+        disable_numparse=True,
+        colalign=[{"l": "left", "r": "right"}[side] for side in align],
+    )
+    assert table(rows, align, headers) == library

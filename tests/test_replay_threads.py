@@ -91,7 +91,7 @@ def like_records(n, order="<"):
 
 
 def mixed_pcapng():
-    """Sections of both byte orders, interfaces that come late, of three link types and units of time, all packet blocks."""
+    """Sections of both byte orders, interfaces that come late, of three link types and many units of time."""
     chooser = random.Random(9)
     frames = many_frames(1500, seed=10)
     parts = []
@@ -126,7 +126,10 @@ CAPTURES = {
     "like-records": lambda: pcap_file(like_records(300)),
     "like-records-swapped": lambda: pcap_file(like_records(300, ">"), ">"),
     "large-records": lambda: pcap_file(
-        [frame._replace(data=frame.data + bytes(9000 * (i % 20)), wire=200_000) for i, frame in enumerate(many_frames(60))]
+        [
+            frame._replace(data=frame.data + bytes(9000 * (i % 20)), wire=200_000)
+            for i, frame in enumerate(many_frames(60))
+        ]
     ),
     "empty-records": lambda: pcap_file([Frame(b"", i, i) for i in range(2000)]),
     "no-records": lambda: pcap_file([]),

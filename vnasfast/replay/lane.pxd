@@ -47,11 +47,14 @@ cdef class Lane:
     cdef Run run
     cdef FrameBlock block           # of a piece
     cdef int64_t* times_ns
-    cdef FlowKey* keys
-    cdef FlowKeyIpv4* plain_keys
-    cdef uint16_t* places           # of the plain keys
-    cdef uint16_t* others
+    cdef FlowKeyIpv4* plain_keys    # of plain frames, one behind the other
+    cdef uint16_t* places           # of these frames in the piece
+    cdef FlowKey* keys              # of all other frames, or of all frames in order
+    cdef uint16_t* others           # their places
     cdef int32_t* results
+    cdef int32_t* chosen_results    # of frames that lie in one of the two lists
+    cdef uint32_t* chosen_lengths
+    cdef int64_t* chosen_times
     cdef int32_t* vnases            # NULL: not wanted
     cdef RowBuffer text             # of deliveries, not yet handed over
     cdef MissTable misses           # not yet handed over

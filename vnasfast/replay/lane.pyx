@@ -8,7 +8,7 @@ from vnasfast.capture.pcapng cimport PcapngState
 from vnasfast.capture.reader cimport Capture, InterfaceRow, records_columns
 from vnasfast.capture.times cimport time_ns
 from vnasfast.capture.times cimport times_ns as fill_times
-from vnasfast.dispatch.dispatcher cimport Dispatcher, dispatch_block, parse_block
+from vnasfast.dispatch.dispatcher cimport Dispatcher, dispatch_block, dispatch_block_ipv4, parse_block
 from vnasfast.parse.frame cimport parse_frame
 from vnasfast.parse.plain cimport parse_plain, widen_key
 from vnasfast.replay.deliveries cimport PIECE, DeliveryWriter, rows_append, rows_of_block
@@ -76,7 +76,7 @@ cdef size_t same_link_type(Lane lane, size_t start) noexcept nogil:
 
 
 cdef size_t parse_piece(Lane lane, bint* fragments) noexcept nogil:
-    """Parse the piece: plain frames to narrow keys, whose number it gives, and all others to `keys` at their places."""
+    """Parse the piece: plain frames to narrow keys, whose number it gives; all others to `keys`, one behind the other."""
     cdef size_t n = lane.block.n
     cdef size_t start = 0
     cdef size_t end, i, j
@@ -91,7 +91,7 @@ cdef size_t parse_piece(Lane lane, bint* fragments) noexcept nogil:
     fragments[0] = False
     for j in range(n - n_plain):
         i = lane.others[j]
-        key = &lane.keys[i]
+        key = &lane.keys[j]
         parse_frame(
             lane.run.rows[lane.block.interfaces[i]].link_type, lane.block.base + lane.block.offsets[i],
             lane.block.lengths[i], lane.block.wire_lengths[i], key)
@@ -99,8 +99,8 @@ cdef size_t parse_piece(Lane lane, bint* fragments) noexcept nogil:
     return n_plain
 
 
-cdef void follow_fragments(Lane lane) noexcept nogil:
-    """Parse the piece once more, wholly to `keys`, with fragments following their first."""
+cdef void parse_in_order(Lane lane) noexcept nogil:
+    """Parse the piece once more, all of it to `keys`, with fragments following their first."""
     cdef size_t start = 0
     cdef size_t end
     while start < lane.block.n:
@@ -113,13 +113,53 @@ cdef void follow_fragments(Lane lane) noexcept nogil:
         start = end
 
 
-cdef void count_misses(Lane lane) noexcept nogil:
+cdef size_t dispatch_chosen(Lane lane, const uint16_t* places, size_t n, const FlowKeyIpv4* plain, const FlowKey* wide) noexcept nogil:
+    """Dispatch and count the frames at these places, whose keys are `plain` or `wide`; how many reached no socket."""
+    cdef size_t i, n_missed
+    for i in range(n):
+        lane.chosen_lengths[i] = lane.block.wire_lengths[places[i]]
+        lane.chosen_times[i] = lane.times_ns[places[i]]
+    if plain != NULL:
+        n_missed = dispatch_block_ipv4(
+            lane.dispatcher, plain, n, lane.chosen_results, True, lane.chosen_lengths, lane.chosen_times)
+    else:
+        n_missed = dispatch_block(
+            lane.dispatcher, wide, n, lane.chosen_results, NULL, True, lane.chosen_lengths, lane.chosen_times)
+    for i in range(n):
+        lane.results[places[i]] = lane.chosen_results[i]
+    return n_missed
+
+
+cdef size_t dispatch_piece(Lane lane, size_t n_plain) noexcept nogil:
+    """Dispatch and count the piece, parsed to two lists of keys; how many frames reached no socket."""
+    cdef size_t n = lane.block.n
+    if n_plain == n:
+        return dispatch_block_ipv4(
+            lane.dispatcher, lane.plain_keys, n, lane.results, True, lane.block.wire_lengths, lane.times_ns)
+    return (
+        dispatch_chosen(lane, lane.places, n_plain, lane.plain_keys, NULL)
+        + dispatch_chosen(lane, lane.others, n - n_plain, NULL, lane.keys)
+    )
+
+
+cdef void count_misses(Lane lane, size_t n_plain) noexcept nogil:
+    """Count what reached no socket, in the order of the frames; n_plain is 0 when all keys are in order in `keys`."""
+    cdef const FlowKey* key
+    cdef FlowKey wide
     cdef size_t i
+    cdef size_t j = 0
     pthread_rwlock_rdlock(&lane.dispatcher.tables.changing)
     for i in range(lane.block.n):
+        if j < n_plain and lane.places[j] == i:
+            if lane.results[i] < 0:
+                widen_key(&lane.plain_keys[j], &wide)
+            key = &wide
+            j += 1
+        else:
+            key = &lane.keys[i - j]
         if lane.results[i] < 0:
             misses_count(
-                &lane.misses.c, &lane.dispatcher.tables.c, lane.results[i], &lane.keys[i],
+                &lane.misses.c, &lane.dispatcher.tables.c, lane.results[i], key,
                 lane.run.rows[lane.block.interfaces[i]].link_type, lane.block.base + lane.block.offsets[i],
                 lane.block.lengths[i], lane.block.wire_lengths[i])
     pthread_rwlock_unlock(&lane.dispatcher.tables.changing)
@@ -127,25 +167,31 @@ cdef void count_misses(Lane lane) noexcept nogil:
 
 cdef void process_piece(Lane lane, const uint32_t* starts, size_t n, Turn* handing_over, uint64_t ticket) noexcept nogil:
     cdef uint64_t begun = now_ns()
-    cdef uint64_t read, parsed, dispatched
+    cdef uint64_t read, waited, parsed, dispatched
     cdef const PcapngState* pcapng = &lane.run.pcapng if lane.capture.is_pcapng else NULL
     cdef bint fragments
-    cdef size_t n_plain, i
+    cdef size_t n_plain, n_missed
     records_columns(&lane.capture.pcap, pcapng, lane.window.base, starts, n, &lane.block)
     add_totals(lane)
     read = now_ns()
     n_plain = parse_piece(lane, &fragments)
     if fragments:
+        waited = now_ns()
         turn_wait(handing_over, ticket)
-        begun += now_ns() - read
-        read = now_ns()
-        follow_fragments(lane)
+        waited = now_ns() - waited
+        begun += waited
+        read += waited
+    if fragments or lane.vnases != NULL:
+        parse_in_order(lane)
+        parsed = now_ns()
+        n_plain = 0
+        n_missed = dispatch_block(
+            lane.dispatcher, lane.keys, n, lane.results, lane.vnases, True, lane.block.wire_lengths, lane.times_ns)
     else:
-        for i in range(n_plain):
-            widen_key(&lane.plain_keys[i], &lane.keys[lane.places[i]])
-    parsed = now_ns()
-    if dispatch_block(lane.dispatcher, lane.keys, n, lane.results, lane.vnases, True, lane.block.wire_lengths, lane.times_ns):
-        count_misses(lane)
+        parsed = now_ns()
+        n_missed = dispatch_piece(lane, n_plain)
+    if n_missed:
+        count_misses(lane, n_plain)
     dispatched = now_ns()
     lane.times.reading += read - begun
     lane.times.parsing += parsed - read
@@ -214,11 +260,15 @@ cdef class Lane:
         self.places = <uint16_t*>malloc((PIECE + 1) * sizeof(uint16_t))
         self.others = <uint16_t*>malloc((PIECE + 1) * sizeof(uint16_t))
         self.results = <int32_t*>malloc(PIECE * sizeof(int32_t))
+        self.chosen_results = <int32_t*>malloc(PIECE * sizeof(int32_t))
+        self.chosen_lengths = <uint32_t*>malloc(PIECE * sizeof(uint32_t))
+        self.chosen_times = <int64_t*>malloc(PIECE * sizeof(int64_t))
         if (
             self.records.starts == NULL or self.block.offsets == NULL or self.block.lengths == NULL
             or self.block.wire_lengths == NULL or self.block.ticks == NULL or self.block.interfaces == NULL
             or self.times_ns == NULL or self.keys == NULL or self.plain_keys == NULL or self.places == NULL
-            or self.others == NULL or self.results == NULL
+            or self.others == NULL or self.results == NULL or self.chosen_results == NULL or self.chosen_lengths == NULL
+            or self.chosen_times == NULL
         ):
             raise MemoryError
 
@@ -245,6 +295,9 @@ cdef class Lane:
         free(self.places)
         free(self.others)
         free(self.results)
+        free(self.chosen_results)
+        free(self.chosen_lengths)
+        free(self.chosen_times)
         free(self.vnases)
         free(self.text.text)
         free(self.row_packets)

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from tabulate import tabulate
-
 from vnasfast.replay.report import (
     CaptureReport,
     OffenderReport,
@@ -127,7 +125,7 @@ def _head(report: Report) -> str:
         rows.append(("note", "interrupted: this is what was read until then"))
     elif report.limited:
         rows.append(("note", "ended at the limit"))
-    return tabulate(rows, tablefmt="plain", disable_numparse=True)
+    return table(rows, "ll")
 
 
 def _capture_rows(capture: CaptureReport, report: Report) -> list[tuple[str, str]]:
@@ -218,7 +216,7 @@ def _services(report: Report) -> str:
             percent(report.delivered_share),
         )
     )
-    text = _table(rows, ("VNAS", "service", "packets", "bytes", "share"), "llrrr")
+    text = table(rows, "llrrr", ("VNAS", "service", "packets", "bytes", "share"))
     quiet = sum(max(0, n - MOST_IDLE) for n in idle.values())
     if quiet:
         text += f"\n({plural(quiet, 'more service')} without a packet)"
@@ -253,7 +251,7 @@ def _outcomes(report: Report) -> str:
             more.append(f"{plural(outcome.uncounted, 'packet')} beyond what was remembered")
         if more:
             rows.append(("", ", ".join(more), "", "", "", ""))
-    return _table(rows, ("not delivered", "", "", "packets", "bytes", "share"), "lllrrr")
+    return table(rows, "lllrrr", ("not delivered", "", "", "packets", "bytes", "share"))
 
 
 def _reason(outcome: OutcomeReport) -> str:
@@ -311,12 +309,21 @@ def _rate(per_second: float) -> str:
     return f"{per_second:,.0f}"
 
 
-def _table(rows: Sequence[tuple[str, ...]], headers: tuple[str, ...], align: str) -> str:
-    names = {"l": "left", "r": "right"}
-    return tabulate(
-        rows,
-        headers=headers,
-        tablefmt="simple",
-        disable_numparse=True,
-        colalign=[names[side] for side in align],
+def table(rows: Sequence[tuple[str, ...]], align: str, headers: tuple[str, ...] = ()) -> str:
+    """Write rows as columns, ``l`` or ``r`` aligned.
+
+    As the library tabulate does in its formats "plain" and "simple"; its import alone took 60 ms, a fourth of what a
+    capture of 200 packets takes from start to exit.
+    """
+    cells = [[cell.strip() for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    if headers:
+        widths = [max(width, len(header) + 2) for width, header in zip(widths, headers, strict=True)]
+        cells = [list(headers), ["-" * width for width in widths], *cells]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if side == "r" else cell.ljust(width)
+            for cell, width, side in zip(row, widths, align, strict=True)
+        ).rstrip()
+        for row in cells
     )
