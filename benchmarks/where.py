@@ -1,8 +1,8 @@
 """Where the instructions of a packet go, and which lines of source touch memory: python benchmarks/where.py CASE.
 
-Counted by callgrind, as ``python -m vnasfast.bench`` counts, and told apart by lines of our source: the hot loops are made
-of inlined functions, so that a table by function would have one row. The C that Cython made must lie beside the sources,
-as it does after ``pip install -e .``.
+Counted by callgrind, as ``python -m vnasfast.bench`` counts, and told apart by lines of our source: the hot loops are
+made of inlined functions, so that a table by function would have one row. The C that Cython made must lie beside the
+sources, as it does after ``pip install -e .``.
 """
 
 import re
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from vnasfast.bench.cases import names
-from vnasfast.bench.counting import PATHS, CannotMeasure, callgrind_files, vector_paths
+from vnasfast.bench.counting import CannotMeasure, callgrind_files, vector_paths
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,7 +44,9 @@ _COMMENT = re.compile(r'^\s*/\* "(vnasfast/[^"]+)":(\d+)$')
 
 @click.command()
 @click.argument("case", type=click.Choice(names()), default="keys-ipv4-1k")
-@click.option("--path", type=click.Choice(PATHS), help="The vector path. Default: the fastest of this machine.")
+@click.option(
+    "--path", type=click.Choice(vector_paths()), help="The vector path. Default: the fastest of this machine."
+)
 @click.option("--rows", default=30, show_default=True, help="How many lines of source to show.")
 def main(case: str, path: str | None, rows: int) -> None:
     """Show where the instructions and cache lines of a packet go, by line of source."""

@@ -79,16 +79,13 @@ class Baseline:
         """The last figure of each case."""
         figures: Figures = {}
         for move in self.moves:
-            for path, measures in move.items():
-                if isinstance(measures, dict):
-                    for measure, cases in measures.items():
-                        figures |= {(path, measure, case): float(value) for case, value in cases.items()}
+            figures |= _figures_of(move)
         return figures
 
     @property
-    def tools(self) -> str:
-        """What the last figures were measured with."""
-        return str(self.moves[-1].get("tools", "")) if self.moves else ""
+    def tools(self) -> dict[Key, str]:
+        """What the last figure of each case was measured with."""
+        return {key: str(move.get("tools", "")) for move in self.moves for key in _figures_of(move)}
 
     def most(self, key: Key) -> float | None:
         """Return the most that a figure may be; None where there is none."""
@@ -97,6 +94,16 @@ class Baseline:
             return None
         tolerance = self.ratio_tolerance if key[1] == "ratio" else self.tolerance
         return base * (1 + tolerance) + SLACK.get(key[1], 0.0)
+
+
+def _figures_of(move: dict[str, Any]) -> Figures:
+    return {
+        (path, measure, case): float(value)
+        for path, measures in move.items()
+        if isinstance(measures, dict)
+        for measure, cases in measures.items()
+        for case, value in cases.items()
+    }
 
 
 def read(path: Path) -> Baseline:

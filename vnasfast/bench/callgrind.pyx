@@ -1,6 +1,11 @@
 """What a program asks of callgrind while it runs under it: count from here to there, then write down what was counted.
 
 So the start of the interpreter and the making of tables run at a fifth of full speed instead of a fiftieth, and are in no count.
+
+Attributes
+----------
+compiler : str
+    The version of the compiler that compiled the package.
 """
 
 cdef extern from *:
@@ -20,7 +25,10 @@ cdef extern from *:
         return answer;
     }
     """
+    const char* COMPILER "__VERSION__"
     unsigned long long client_request "vnas_client_request"(unsigned long long number, const char* text) noexcept
+
+compiler = COMPILER.decode()
 
 cdef enum:
     RUNNING_ON_VALGRIND = 0x1001

@@ -72,6 +72,11 @@ def names() -> list[str]:
     return [f"{kind}-{size}" for kind in kinds for size in SIZES if kind in _BATCHES or size == "1k"]
 
 
+def calls() -> list[str]:
+    """Return the names of the cases that are calls from Python, whose instructions are mostly the interpreter's."""
+    return [name for name in names() if name.rpartition("-")[0] in _CALLS]
+
+
 def timed() -> list[str]:
     """Return the names of the cases that compare with the floor: many packets in a call, and nothing but packets."""
     return [name for name in names() if name.rpartition("-")[0] in _BATCHES]

@@ -12,12 +12,15 @@ import click
 from tabulate import tabulate
 
 from vnasfast.bench.baseline import Baseline, Figures, Key, altered, read, update
-from vnasfast.bench.cases import names, timed
+from vnasfast.bench.cases import calls, names, timed
 from vnasfast.bench.counting import CannotMeasure, Command, count_cases, count_command, environment, tools, vector_paths
 
 FINE = 0
 GREW = 1
 UNMEASURED = 2
+
+# How often times that are over the tolerance are taken again.
+PATIENCE = 3
 
 #: What a figure counts, for messages.
 MEASURES = {"instructions": "instructions", "lines": "cache lines from memory", "ratio": "times the floor"}
@@ -96,11 +99,10 @@ def _run(
         click.echo(f"refused: {complaint}", err=True)
         return GREW
     now = measure(baseline, only, wanted)
-    slow = [key for key in now if key[1] == "ratio" and _over(baseline, key, now[key])]
-    if slow:  # somebody else may have had the core
+    for _ in range(PATIENCE):  # somebody else may have had the core
+        slow = [key for key in now if key[1] == "ratio" and _over(baseline, key, now[key])]
         again = _ratios([case for _path, _measure, case in slow], {path for path, _measure, _case in slow})
         now |= {key: min(now[key], ratio) for key, ratio in again.items()}
-    complaints = judge(baseline, now)
     click.echo(tabulate(rows(baseline, now), HEADERS, disable_numparse=True, colalign=["left"] * 2 + ["right"] * 7))
     if update_file is not None:
         n = update(update_file, now, why, tools())
@@ -108,11 +110,15 @@ def _run(
         return FINE
     if check is None:
         return FINE
-    if baseline.tools != tools():
-        click.echo(f"note: the last figures are of {baseline.tools or 'unknown tools'}; these are of {tools()}")
+    others = {of for key, of in baseline.tools.items() if key in now and of != tools()}
+    for other in sorted(others):
+        click.echo(
+            f"note: a baseline was measured with {other}; now it is {tools()}. Calls from Python are not compared."
+        )
     missing = sorted({path for path, _measure, _case in baseline.figures} - {path for path, _measure, _case in now})
     if missing:
         click.echo(f"not measured here: vector path {', '.join(missing)}")
+    complaints = judge(baseline, now)
     for complaint in complaints:
         click.echo(f"refused: {complaint}")
     if complaints:
@@ -199,7 +205,7 @@ def _over(baseline: Baseline, key: Key, value: float) -> bool:
 
 def judge(baseline: Baseline, now: Figures) -> list[str]:
     """Say what grew too much, or has no baseline."""
-    figures = baseline.figures
+    figures, measured_with = baseline.figures, baseline.tools
     complaints = []
     for key, value in now.items():
         path, of, case = key
@@ -207,7 +213,7 @@ def judge(baseline: Baseline, now: Figures) -> list[str]:
         what = f"{case} ({path}): {value:.2f} {MEASURES[of]} per packet"
         if base is None or most is None:
             complaints.append(f"{what}, and no baseline")
-        elif value > most:
+        elif value > most and not (case in calls() and measured_with[key] != tools()):
             complaints.append(f"{what}, {_change(value, base)} over the {base:.2f} of the baseline, at most {most:.2f}")
     return complaints
 

@@ -19,15 +19,14 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
 import vnasfast
+from vnasfast.bench import callgrind
 from vnasfast.errors import VnasError
-
-#: The vector paths that are counted, where the machine has them. valgrind knows no AVX-512.
-PATHS = ("portable", "avx2")
 
 # The same caches on all machines: the tables of 1k sockets fit the last one, those of 200k don't.
 _CACHES = ("--cache-sim=yes", "--I1=32768,8,64", "--D1=32768,8,64", "--LL=4194304,16,64")
@@ -76,17 +75,22 @@ class Count:
 
 def vector_paths() -> list[str]:
     """Return the vector paths that are counted on this machine."""
-    program = "from vnasfast import vector; print(vector.name)"
-    found = [path for path in PATHS if _python(path, "-c", program).stdout.strip() == path]
-    return found or ["portable"]
+    try:
+        return list(import_module("vnasfast.vector").paths)
+    except ModuleNotFoundError:
+        return ["portable"]
 
 
 def tools() -> str:
-    """Name what else decides how many instructions a packet takes."""
+    """Name what else decides how many instructions a packet takes.
+
+    Two builds of the same CPython may differ by an eighth for a call; the date of its build tells them apart.
+    """
+    built = " ".join(platform.python_build()[1].split())
     return ", ".join(
         (
-            " ".join(re.sub(r"[\[\]]", "", platform.python_compiler()).split()).lower(),
-            f"CPython {platform.python_version()}",
+            f"gcc {callgrind.compiler}",
+            f"CPython {platform.python_version()} ({built})",
             f"numpy {np.__version__}",
             " ".join(platform.libc_ver()),
             platform.machine(),
@@ -176,7 +180,7 @@ def _callgrind(options: tuple[str, ...], words: list[str], path: str, folder: Pa
         raise CannotMeasure(f"there is no program {words[0]}")
     out = f"--callgrind-out-file={folder}/%p"
     run = subprocess.run(  # noqa: S603 (the words are the user's own)
-        [valgrind, "-q", "--tool=callgrind", out, *options, *words],
+        [valgrind, "-q", "--vgdb=no", "--tool=callgrind", out, *options, *words],
         env=environment(path),
         capture_output=True,
         text=True,
@@ -185,9 +189,3 @@ def _callgrind(options: tuple[str, ...], words: list[str], path: str, folder: Pa
     if run.returncode != 0:
         said = "\n".join((run.stderr or run.stdout).splitlines()[-10:])
         raise CannotMeasure(f"under valgrind this ended with code {run.returncode}: {shlex.join(words)}\n{said}")
-
-
-def _python(path: str, *words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(  # noqa: S603 (our own interpreter)
-        [sys.executable, *words], env=environment(path), capture_output=True, text=True, check=False
-    )
