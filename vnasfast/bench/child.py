@@ -15,9 +15,10 @@ import numpy as np
 from vnasfast.bench import callgrind, floor
 from vnasfast.bench.cases import Case, prepared
 
-#: Packets are as many times more when they are timed, and timed so often.
+#: Packets are as many times more when they are timed, and timed so often; all cases in turn, then all again.
 SCALE = 8
-ROUNDS = 25
+ROUNDS = 15
+PASSES = 3
 _BYTES_PER_SOCKET = 16
 _LINE = 64
 
@@ -35,8 +36,10 @@ def count(names: list[str]) -> None:
 
 
 def ratios(names: list[str]) -> dict[str, float]:
-    """Time each case and the floor in turn: the median of the rounds' ratios."""
-    return {case.name: _ratio(case) for case in prepared(names, SCALE)}
+    """Time each case and the floor in turn: the median of the rounds' ratios, in the best of the passes."""
+    cases = list(prepared(names, SCALE))
+    found = [{case.name: _ratio(case) for case in cases} for _ in range(PASSES)]
+    return {case.name: min(ratios[case.name] for ratios in found) for case in cases}
 
 
 def _ratio(case: Case) -> float:
@@ -45,11 +48,12 @@ def _ratio(case: Case) -> float:
     lines = rng.integers(0, len(region) // _LINE, case.packets).astype(np.uint32)
     found = []
     for _ in range(ROUNDS):
-        start = time.perf_counter()
+        # The processor's clock does not run while somebody else has the core.
+        start = time.thread_time()
         case.run(case.packets)
-        middle = time.perf_counter()
+        middle = time.thread_time()
         floor.touch(region, lines)
-        found.append((middle - start) / (time.perf_counter() - middle))
+        found.append((middle - start) / (time.thread_time() - middle))
     return statistics.median(found)
 
 
