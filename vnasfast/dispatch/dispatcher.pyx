@@ -3,13 +3,13 @@
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.number cimport PyNumber_Index
 from libc.stdint cimport INT32_MAX, INT64_MAX, INT64_MIN, UINT32_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
 
 from vnasfast.dispatch.accounting cimport account
 from vnasfast.dispatch.delivery cimport Delivery
 from vnasfast.dispatch.steps cimport dispatch_key
 from vnasfast.parse.fragments cimport FragmentTable, fragments_follow
 from vnasfast.parse.frame cimport parse_frame
+from vnasfast.parse.plain cimport parse_plain, widen_key
 from vnasfast.tables.plane cimport VnasPlane
 from vnasfast.tables.readers cimport readers_enter, readers_leave
 from vnasfast.tables.sockets cimport protocol_number     # lookup.h calls it
@@ -40,18 +40,6 @@ ctypedef fused AnyKey:
 
 # ---- blocks: the nogil loops ----------------------------------------------------------------------------------------
 
-cdef void widen(const FlowKeyIpv4* key, FlowKey* wide) noexcept nogil:
-    memset(wide, 0, sizeof(FlowKey))
-    wide.destination[10] = wide.destination[11] = wide.source[10] = wide.source[11] = 0xff
-    memcpy(&wide.destination[12], key.destination, 4)
-    memcpy(&wide.source[12], key.source, 4)
-    wide.destination_port = key.destination_port
-    wide.source_port = key.source_port
-    wide.vlan = key.vlan
-    wide.protocol = key.protocol
-    wide.status = key.status
-
-
 cdef void ask_control_plane(const MachineTables* tables, const AnyKey* keys, const uint16_t* ask, size_t n,
                             int32_t* results) noexcept nogil:
     """Dispatch those keys that the data plane alone could not. The caller keeps changes away."""
@@ -60,7 +48,7 @@ cdef void ask_control_plane(const MachineTables* tables, const AnyKey* keys, con
     cdef size_t i
     for i in range(n):
         if AnyKey is FlowKeyIpv4:
-            widen(&keys[ask[i]], &wide)
+            widen_key(&keys[ask[i]], &wide)
             results[ask[i]] = dispatch_key(tables, &wide, &vnas)
         else:
             results[ask[i]] = dispatch_key(tables, &keys[ask[i]], &vnas)
@@ -169,6 +157,62 @@ cdef size_t dispatch_block_ipv4(Dispatcher dispatcher, const FlowKeyIpv4* keys, 
     else:
         dispatch_keys(dispatcher.tables, keys, n, results)
     return n_missed(results, n)
+
+
+cdef size_t dispatch_chosen(Dispatcher dispatcher, const AnyKey* keys, const uint16_t* places, size_t n, int32_t* results,
+                            bint count, const uint32_t* wire_lengths, const int64_t* times_ns) noexcept nogil:
+    """Dispatch the keys of the packets at `places`; results, wire lengths and times are those of all packets."""
+    cdef int32_t[BLOCK] found
+    cdef uint32_t[BLOCK] lengths
+    cdef int64_t[BLOCK] times
+    cdef size_t i, missed
+    for i in range(n):
+        lengths[i] = wire_lengths[places[i]] if wire_lengths != NULL else 0
+        times[i] = times_ns[places[i]] if times_ns != NULL else 0
+    if AnyKey is FlowKeyIpv4:
+        missed = dispatch_block_ipv4(dispatcher, keys, n, found, count, lengths, times)
+    else:
+        missed = dispatch_block(dispatcher, keys, n, found, NULL, count, lengths, times)
+    for i in range(n):
+        results[places[i]] = found[i]
+    return missed
+
+
+cdef size_t dispatch_parsed(Dispatcher dispatcher, const ParsedBlock* parsed, size_t n, int32_t* results, bint count,
+                            const uint32_t* wire_lengths, const int64_t* times_ns) noexcept nogil:
+    if parsed.n_plain == n:
+        return dispatch_block_ipv4(dispatcher, parsed.plain, n, results, count, wire_lengths, times_ns)
+    if parsed.n_plain == 0:
+        return dispatch_block(dispatcher, parsed.wide, n, results, NULL, count, wire_lengths, times_ns)
+    return (dispatch_chosen(dispatcher, parsed.plain, parsed.places, parsed.n_plain, results, count, wire_lengths, times_ns)
+            + dispatch_chosen(dispatcher, parsed.wide, parsed.others, n - parsed.n_plain, results, count, wire_lengths, times_ns))
+
+
+cdef void parse_frames(Dispatcher dispatcher, uint32_t link_type, const uint8_t* base, uint64_t n_bytes, size_t n,
+                       const uint64_t* offsets, const uint32_t* lengths, const uint32_t* wire_lengths, const int64_t* times_ns,
+                       ParsedBlock* parsed) noexcept nogil:
+    """Parse at most BLOCK frames of one link type, plain IPv4 frames apart from all others."""
+    cdef uint64_t[BLOCK] safe_offsets
+    cdef uint32_t[BLOCK] safe_lengths
+    cdef size_t i, j
+    cdef bint inside
+    # Checked before, and here again: another thread may write to the caller's arrays while the GIL is free.
+    for i in range(n):
+        safe_offsets[i] = offsets[i]
+        safe_lengths[i] = lengths[i]
+        inside = safe_offsets[i] <= n_bytes and safe_lengths[i] <= n_bytes - safe_offsets[i]
+        safe_offsets[i] = safe_offsets[i] if inside else 0
+        safe_lengths[i] = safe_lengths[i] if inside else 0
+    parsed.n_plain = parse_plain(link_type, base, safe_offsets, safe_lengths, 0, n, parsed.plain, parsed.places, parsed.others,
+                                 0, 0)
+    for j in range(n - parsed.n_plain):
+        i = parsed.others[j]
+        parse_frame(link_type, base + safe_offsets[i], safe_lengths[i],
+                    wire_lengths[i] if wire_lengths != NULL else safe_lengths[i], &parsed.wide[j])
+        if parsed.wide[j].status == FIRST_FRAGMENT or parsed.wide[j].status == LATER_FRAGMENT:
+            pthread_mutex_lock(&dispatcher.tables.counting)
+            fragments_follow(&dispatcher.fragments.c_fragments, &parsed.wide[j], times_ns[i] if times_ns != NULL else 0)
+            pthread_mutex_unlock(&dispatcher.tables.counting)
 
 
 cdef void parse_block(Dispatcher dispatcher, uint32_t link_type, const uint8_t* base, uint64_t n_bytes, size_t n,
@@ -418,7 +462,8 @@ cdef class Dispatcher:
         cdef const int64_t[::1] time_view
         cdef const uint32_t* wire_column = NULL
         cdef const int64_t* time_column = NULL
-        cdef FlowKey[BLOCK] keys
+        cdef const int64_t* times = NULL
+        cdef ParsedBlock parsed
         cdef Py_buffer view
         cdef size_t outside
         results = output(out, "int32", n)
@@ -443,11 +488,10 @@ cdef class Dispatcher:
             with nogil:
                 while start < n:
                     size = min(<Py_ssize_t>BLOCK, n - start)
-                    parse_block(self, link_type, <const uint8_t*>view.buf, view.len, size, &offset_view[start],
-                                &length_view[start], wire_column + start,
-                                time_column + start if time_column != NULL else NULL, keys)
-                    dispatch_block(self, keys, size, &result_view[start], NULL, count, wire_column + start,
-                                   time_column + start if time_column != NULL else NULL)
+                    times = time_column + start if time_column != NULL else NULL
+                    parse_frames(self, link_type, <const uint8_t*>view.buf, view.len, size, &offset_view[start],
+                                 &length_view[start], wire_column + start, times, &parsed)
+                    dispatch_parsed(self, &parsed, size, &result_view[start], count, wire_column + start, times)
                     start += size
         finally:
             PyBuffer_Release(&view)
