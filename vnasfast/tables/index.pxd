@@ -39,6 +39,7 @@ cdef int index_reserve(HashIndex* index) except -1                              
 cdef int index_add(HashIndex* index, uint32_t tag, int32_t row) except -1            # the caller knows the key is new
 cdef void index_remove(HashIndex* index, uint32_t tag, int32_t row) noexcept nogil   # the caller knows it is there
 cdef int index_check(const HashIndex* index) except -1
+cdef uint32_t index_longest_probe(const HashIndex* index) noexcept nogil     # slots looked at for the worst key
 
 # Rows 0 .. n_rows - 1 of a dense array; those in `free_rows` are taken again first, the last given back first.
 cdef struct RowPool:

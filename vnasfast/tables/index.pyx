@@ -125,6 +125,14 @@ cdef int index_check(const HashIndex* index) except -1:
     return 0
 
 
+cdef uint32_t index_longest_probe(const HashIndex* index) noexcept nogil:
+    cdef uint32_t position, longest = 0
+    for position in range(index.mask + 1):
+        if index.slots[position].row >= 0:
+            longest = max(longest, ((position - (index.slots[position].tag >> index.shift)) & index.mask) + 1)
+    return longest
+
+
 cdef int32_t pool_take(RowPool* pool, void** rows, size_t row_bytes) except -1:
     cdef int32_t row, capacity
     cdef void* memory

@@ -10,6 +10,7 @@ from vnasfast.tables.addresses cimport (
 from vnasfast.tables.counts cimport count_find
 from vnasfast.tables.family cimport family_of, is_any, is_loopback
 from vnasfast.tables.hashing cimport hash_seed, load64
+from vnasfast.tables.index cimport index_longest_probe
 from vnasfast.tables.plane cimport plane_free, plane_init, plane_reserve_vnas, plane_settle
 from vnasfast.tables.processes cimport process_add, process_find, process_free, process_init, process_remove
 from vnasfast.tables.routes cimport (
@@ -479,3 +480,20 @@ cdef class Tables:
             vnas >= 0 and count_find(&self.c.addresses.owners, &self.c.seed, hi, lo, vnas) >= 0
         )
 
+    def probe_lengths(self):
+        """Map each hash index to the slots looked at for its worst key: what an attacker would want to be long."""
+        return {
+            "processes": index_longest_probe(&self.c.processes.index),
+            "vnases": index_longest_probe(&self.c.vnases.index),
+            "addresses": index_longest_probe(&self.c.addresses.index),
+            "source lists": index_longest_probe(&self.c.addresses.source_index),
+            "address owners": index_longest_probe(&self.c.addresses.owners.index),
+            "endpoints": index_longest_probe(&self.c.sockets.endpoint_index),
+            "loopback owners": index_longest_probe(&self.c.sockets.loopback_owners.index),
+            "specific": index_longest_probe(&self.c.sockets.specific.index),
+            "routes": index_longest_probe(&self.c.routes.index),
+        }
+
+    def crowded_out(self):
+        """Count the addresses (IPv4, IPv6) that found no room in their line of the data plane: the control plane answers for them."""
+        return self.c.plane.n_elsewhere[0], self.c.plane.n_elsewhere[1]
