@@ -38,14 +38,11 @@ typedef struct {
 
 /* What the loops over one batch leave for each other. */
 typedef struct {
-    uint32_t line[VNAS_BATCH];      /* offset of the line; later of the answer */
+    uint32_t line[VNAS_BATCH];      /* offset of the line, in its family's table; later of the answer */
     uint32_t key[VNAS_BATCH];
     uint32_t vlan[VNAS_BATCH];
     uint32_t place[VNAS_BATCH];
     uint32_t value[VNAS_BATCH];
-    const char *at[VNAS_BATCH];     /* the line, where keys of both families are mixed */
-    uint8_t ipv6[VNAS_BATCH];
-    uint32_t n_ipv6;
     uint32_t ask;
 } __attribute__((aligned(64))) VnasBatch;
 
@@ -64,6 +61,12 @@ static inline size_t vnas_list(uint32_t mask, size_t start, uint16_t *ask, size_
     }
     return n_ask;
 }
+
+/* 16 bytes each of item n and item n + 4, of items that lie `stride` bytes apart. */
+#define VNAS_PAIR(at, n, stride)                                                                                \
+    _mm256_inserti128_si256(                                                                                    \
+        _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)((at) + (n) * (stride)))),                      \
+        _mm_loadu_si128((const __m128i *)((at) + ((n) + 4) * (stride))), 1)
 
 #define LOOKUP_AVX2 0
 #define LOOKUP(name) vnas_portable_##name
