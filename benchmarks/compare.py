@@ -23,7 +23,6 @@ from plot import draw
 from rounds import Results, Row, Work, WrongAnswersError
 from tabulate import tabulate
 from verdicts import Verdict
-from workload import MOST_SOCKETS
 from yardsticks import (
     ABSL,
     BOOST,
@@ -160,10 +159,6 @@ def main(
             raise click.ClickException(str(missing)) from None
 
 
-def _practical(sockets: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(n for n in sockets if n <= MOST_SOCKETS)
-
-
 def _build(folder: Path) -> dict[Peer, Path]:
     programs = {}
     for peer in PEERS:
@@ -185,10 +180,7 @@ def _works(
     peer_bytes: dict[int, dict[str, float]],
 ) -> Iterator[Work]:
     if "keys" in groups:
-        if max(sizes.sockets) > MOST_SOCKETS:
-            _progress("")
-            click.echo(f"left out: tables of more than {MOST_SOCKETS:,} sockets: filling them takes minutes", err=True)
-        yield from compare_keys.by_size(programs, folder, _practical(sizes.sockets), sizes.packets, peer_bytes)
+        yield from compare_keys.by_size(programs, folder, sizes.sockets, sizes.packets, peer_bytes)
     if "orders" in groups:
         yield from compare_keys.by_order(programs, folder, sizes.order_sockets, sizes.packets)
     if "shapes" in groups:

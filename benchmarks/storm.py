@@ -71,9 +71,9 @@ def main(sockets: tuple[int, ...], rate: int, rounds: int, seconds: float, grow_
 class Changes:
     """Adds sockets to a machine and removes them, so many a second; on ports that the reader's packets go to."""
 
-    def __init__(self, machine: ServerMachine, services: NDArray[np.uint16]) -> None:
+    def __init__(self, machine: ServerMachine, services: list[tuple[int, int]]) -> None:
         self.machine = machine
-        self.services = [(int(protocol), int(port)) for protocol, port in services]
+        self.services = services
         self.pids = [machine.vnas_start(1, 2**30 + number) for number in range(WRITER_VNASES)]
         self.places = self._places()
         self.open: deque[int] = deque()
@@ -106,9 +106,10 @@ class Changes:
 def reader_rows(sockets: int, rate: int, rounds: int, seconds: float) -> list[dict[str, Any]]:
     """Give a row a condition."""
     work = workload(Shape(sockets))
-    keys, expected = work.keys(BATCH)
+    traffic = work.traffic(BATCH)
+    keys = traffic.keys
     out = np.empty(BATCH, np.int32)
-    served = work.services[:SERVICES]
+    served = list(zip(work.plan.protocols[:SERVICES].tolist(), work.plan.ports[:SERVICES].tolist(), strict=True))
     writers = {QUIET: None, ELSEWHERE: Changes(ServerMachine(seed=2), served), HERE: Changes(work.machine, served)}
     ns: dict[str, list[float]] = {name: [] for name in writers}
     reached: dict[str, list[int]] = {name: [] for name in writers}
@@ -117,7 +118,7 @@ def reader_rows(sockets: int, rate: int, rounds: int, seconds: float) -> list[di
         for _ in range(rounds):
             for name, writer in writers.items():
                 ns[name].append(beside(writer, rate, reached[name], lambda: read_for(work, keys, out, seconds)))
-                if not (out == expected).all():
+                if traffic.wrong(out):
                     raise click.ClickException("a packet went to another socket")
     rows = []
     for name in writers:

@@ -188,24 +188,26 @@ def workload(*shapes: Shape) -> Workload:
     return Workload(registered(plan), plan)
 
 
-#: Above, filling a machine one call at a time takes minutes.
-MOST_SOCKETS = 1_000_000
-
-
 def registered(plan: Plan) -> ServerMachine:
     """Make the machine of a plan. The only place that knows how a machine is filled."""
     machine = ServerMachine(seed=SEED)
-    pids = [machine.vnas_start(1, vnas) for vnas in plan.vnas_ids.tolist()]
-    addresses = [_address(row) for row in plan.addresses]
-    for address, vnas, vlan in zip(addresses, plan.address_vnas.tolist(), plan.vlans.tolist(), strict=True):
-        machine.validate(pids[vnas], address, "eth0", vlan=vlan)
-    firsts = np.searchsorted(plan.address_vnas, np.arange(len(pids))).tolist()
-    columns = (plan.service_vnas, plan.protocols, plan.ports, plan.sharing, plan.specific)
-    for vnas, protocol, port, sharing, specific in zip(*(column.tolist() for column in columns), strict=True):
-        if specific:
-            machine.bind(pids[vnas], protocol, port, addresses[firsts[vnas]])
-        for _ in range(sharing):
-            machine.bind(pids[vnas], protocol, port, sharing=sharing > 1)
+    pids = np.array([machine.vnas_start(1, vnas) for vnas in plan.vnas_ids.tolist()], np.int32)
+    owners = pids[plan.address_vnas]
+    for row, pid, vlan in zip(plan.addresses, owners.tolist(), plan.vlans.tolist(), strict=True):
+        machine.validate(pid, _address(row), "eth0", vlan=vlan)
+    each = plan.specific + plan.sharing
+    service = np.repeat(np.arange(len(each)), each)
+    is_first = np.diff(service, prepend=-1) != 0
+    is_specific = plan.specific[service] & is_first
+    addresses = np.zeros((len(service), 16), np.uint8)  # ANY
+    first_addresses = np.searchsorted(plan.address_vnas, plan.service_vnas[service[is_specific]])
+    addresses[is_specific] = plan.addresses[first_addresses]
+    for sharing in (False, True):
+        part = (plan.sharing[service] > 1) == sharing
+        rows = service[part]
+        machine.bind_many(
+            pids[plan.service_vnas[rows]], plan.protocols[rows], plan.ports[rows], addresses[part], sharing=sharing
+        )
     return machine
 
 
@@ -215,7 +217,7 @@ def _address(row: Bytes) -> IPv4Address | IPv6Address:
 
 
 def planned(shapes: tuple[Shape, ...]) -> Plan:
-    """Plan the machine of some shapes; with several, their services are registered in turns."""
+    """Plan the machine of some shapes; with several, their services are registered in turns, those that share last."""
     rng = np.random.default_rng(SEED)
     all_ports = (rng.permutation(65535) + 1).astype(np.uint16)
     parts: list[dict[str, NDArray[Any]]] = []
@@ -229,6 +231,7 @@ def planned(shapes: tuple[Shape, ...]) -> Plan:
     addresses[~both] = _ipv6_addresses(rng, int((~both).sum()))
     if len(shapes) > 1:
         order = rng.permutation(len(columns["ports"]))
+        order = order[np.argsort(columns["sharing"][order] > 1, kind="stable")]
         for name in ("service_vnas", "protocols", "ports", "sharing", "specific"):
             columns[name] = columns[name][order]
     return Plan(
