@@ -52,16 +52,16 @@ static inline double median(double *values, size_t n)
 }
 
 /* One pass to warm the caches, then the median over the parts of the passes. */
-static inline Sample measure_parts(Work work, void *context, size_t n, size_t passes, size_t part)
+static inline Sample measure(Work work, void *context, size_t n, size_t passes)
 {
-    size_t n_parts = 0, most = passes * ((n + part - 1) / part);
+    size_t n_parts = 0, most = passes * ((n + PART - 1) / PART);
     double *wall = (double *)malloc(most * sizeof *wall), *cpu = (double *)malloc(most * sizeof *cpu);
     if (wall == NULL || cpu == NULL)
         exit(1);
     work(context, 0, n);
     for (size_t pass = 0; pass < passes; pass++) {
-        for (size_t start = 0; start < n; start += part) {
-            size_t end = start + part < n ? start + part : n;
+        for (size_t start = 0; start < n; start += PART) {
+            size_t end = start + PART < n ? start + PART : n;
             double wall_begin = now(CLOCK_MONOTONIC), cpu_begin = now(CLOCK_THREAD_CPUTIME_ID);
             work(context, start, end);
             cpu[n_parts] = (now(CLOCK_THREAD_CPUTIME_ID) - cpu_begin) / (end - start);
@@ -72,9 +72,4 @@ static inline Sample measure_parts(Work work, void *context, size_t n, size_t pa
     free(wall);
     free(cpu);
     return sample;
-}
-
-static inline Sample measure(Work work, void *context, size_t n, size_t passes)
-{
-    return measure_parts(work, context, n, passes, PART);
 }
