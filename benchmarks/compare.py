@@ -6,6 +6,7 @@ samples as JSON come out.
 """
 
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -124,6 +125,7 @@ def main(
     core, cores = pin(core)
     shown = "huge pages for all" if huge_pages else "huge pages for none"
     click.echo(f"core {core}, {sizes.rounds} rounds, {shown}{', smoke run' if smoke else ''}\n")
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # captures are removed then, too
     results = Results()
     bytes_each: dict[str, float] = {}
     pipe_bytes = None
