@@ -1,1 +1,2 @@
-from vnasfast.capture.reader cimport Capture, InterfaceRow
+from vnasfast.capture.reader cimport Capture
+from vnasfast.capture.walker cimport InterfaceRow

@@ -7,13 +7,10 @@ from typing_extensions import disjoint_base
 
 from vnasfast.capture.interfaces import Interface
 from vnasfast.capture.source import Source
+from vnasfast.capture.walker import Walker
 
 @disjoint_base
-class Capture:
-    @property
-    def name(self) -> str: ...
-    @property
-    def format(self) -> str: ...
+class Capture(Walker):
     @property
     def description(self) -> str: ...
     @property

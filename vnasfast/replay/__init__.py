@@ -11,7 +11,9 @@ Nothing in vnasfast imports this package.
 
     run.py        captures, one after the other  ── choose.py   which tables: given, beside, learned
        |
-    pipeline.pyx  read, parse, dispatch, a block at a time
+    pipeline.pyx  windows of a capture through one lane or several ── turns.pxd   each in its turn
+       |
+    lane.pyx      a thread's memory; read, parse, dispatch, a piece of frames at a time
        |      |── misses.pyx       what was not delivered, by what it was for
        |      `── deliveries.pyx   one CSV row a frame
     report.py     the result as data  ── screen.py, cli.py  what a person sees

@@ -2,7 +2,8 @@
 
 from libc.stdint cimport int32_t, uint64_t
 
-from vnasfast.capture.reader cimport Capture, InterfaceRow
+from vnasfast.capture.reader cimport Capture
+from vnasfast.capture.walker cimport InterfaceRow
 from vnasfast.dispatch.dispatcher cimport Dispatcher
 from vnasfast.typedefs cimport FlowKey, FrameBlock
 

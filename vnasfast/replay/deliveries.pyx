@@ -9,7 +9,8 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove
 
-from vnasfast.capture.reader cimport Capture, InterfaceRow
+from vnasfast.capture.reader cimport Capture
+from vnasfast.capture.walker cimport InterfaceRow
 from vnasfast.capture.times cimport time_format
 from vnasfast.dispatch.dispatcher cimport Dispatcher
 from vnasfast.replay.deliveries cimport DELIVERY_ROW_BYTES, PIECE, DeliveryTexts, RowBuffer

@@ -3,7 +3,8 @@
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 from vnasfast.capture.pcapng cimport PcapngState
-from vnasfast.capture.reader cimport Capture, InterfaceRow
+from vnasfast.capture.reader cimport Capture
+from vnasfast.capture.walker cimport InterfaceRow
 from vnasfast.capture.walk cimport Records
 from vnasfast.capture.window cimport Window
 from vnasfast.dispatch.dispatcher cimport Dispatcher

@@ -5,7 +5,8 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
 from vnasfast.capture.pcapng cimport PcapngState
-from vnasfast.capture.reader cimport Capture, InterfaceRow, records_columns
+from vnasfast.capture.reader cimport Capture
+from vnasfast.capture.walker cimport InterfaceRow, records_columns
 from vnasfast.capture.times cimport time_ns
 from vnasfast.capture.times cimport times_ns as fill_times
 from vnasfast.dispatch.dispatcher cimport Dispatcher, dispatch_block, dispatch_block_ipv4, parse_block
@@ -32,7 +33,8 @@ cdef void add_totals(Lane lane) noexcept nogil:
     cdef uint64_t n_bytes = 0, captured_bytes = 0
     cdef int64_t first = INT64_MAX
     cdef int64_t last = INT64_MIN
-    cdef bint disorder = False
+    cdef int64_t before = 0
+    cdef int64_t disorder = 0
     if lane.run.n_rows == 1:
         lane.row_packets[0] += n
         fill_times(&rows[0].time, lane.block.ticks, n, times_ns)
@@ -40,14 +42,13 @@ cdef void add_totals(Lane lane) noexcept nogil:
         for i in range(n):
             lane.row_packets[interfaces[i]] += 1
             times_ns[i] = time_ns(&rows[interfaces[i]].time, lane.block.ticks[i])
-    # One simple loop a column: the compiler makes vectors of them.
     for i in range(n):
         n_bytes += wire_lengths[i]
-    for i in range(n):
         captured_bytes += lengths[i]
-    for i in range(1, n):
-        disorder |= times_ns[i] < times_ns[i - 1]
-    if not disorder and times_ns[0] > 0:        # nearly always: then none is 0, which stands for no time
+        # Below 0 where a time is, or where it lies before the one before; between times from 0 on no difference overflows.
+        disorder |= times_ns[i] | <int64_t>(<uint64_t>times_ns[i] - <uint64_t>before)
+        before = times_ns[i]
+    if disorder >= 0 and times_ns[0] > 0:       # nearly always: then none is 0, which stands for no time
         first = times_ns[0]
         last = times_ns[n - 1]
     else:

@@ -14,8 +14,9 @@ import _thread
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport uint64_t
 
-from vnasfast.capture.reader cimport Capture, capture_walk
+from vnasfast.capture.reader cimport Capture
 from vnasfast.capture.walk cimport WALK_DAMAGED, WALK_FULL
+from vnasfast.capture.walker cimport capture_walk
 from vnasfast.capture.window cimport WindowSource, window_ready, window_release, window_timed
 from vnasfast.dispatch.dispatcher cimport Dispatcher
 from vnasfast.replay.deliveries cimport DeliveryWriter
@@ -283,12 +284,12 @@ cdef class Pipeline:
         """list of int: Frames of each row of the capture's interface list."""
         cdef Lane lane
         cdef size_t i
-        if self.capture is None:
-            return []
-        packets = [0] * self.capture.n_rows
+        cdef Py_ssize_t n_rows = 0 if self.capture is None else self.capture.n_rows
+        packets = [0] * n_rows
         for lane in self.lanes:
-            for i in range(min(self.capture.n_rows, lane.n_row_packets)):
-                packets[i] += lane.row_packets[i]
+            for i in range(lane.n_row_packets):
+                if lane.row_packets[i]:
+                    packets[<Py_ssize_t>i] += lane.row_packets[i]
         return packets
 
     @property
