@@ -38,7 +38,8 @@ Place = tuple[str, int, str]
 Costs = dict[Place, NDArray[np.float64]]
 
 _TRIGGER = re.compile(r"^desc: Trigger: Client Request: \S+ (\d+)$", re.MULTILINE)
-_NAME = re.compile(r"^(fl|fi|fe)=\((\d+)\)(?: (.*))?$")
+# A file's name is written where it comes first, which may be where a function of it is called (cfl, cfi).
+_NAME = re.compile(r"^(c?)f[lie]=\((\d+)\)(?: (.*))?$")
 _COMMENT = re.compile(r'^\s*/\* "(vnasfast/[^"]+)":(\d+)$')
 
 
@@ -119,7 +120,8 @@ def _lines(text: str) -> Iterator[tuple[str, int, list[int]]]:
     called = False  # the next line of costs is what a call took in all
     for row in text.splitlines():
         if name := _NAME.match(row):
-            file = known.setdefault(name[2], name[3] or "")
+            found = known.setdefault(name[2], name[3] or "")
+            file = file if name[1] else found
         elif row.startswith("calls="):
             called = True
         elif row[:1] in "0123456789+-*" and row:
@@ -132,9 +134,11 @@ def _lines(text: str) -> Iterator[tuple[str, int, list[int]]]:
 
 
 def _place(file: str, line: int) -> Place:
-    if not file.endswith(".c") or (ROOT / "vnasfast") not in Path(file).parents:
-        name = Path(file).name or "unknown"
-        return f"({name})", line, ""
+    if (ROOT / "vnasfast") not in Path(file).parents:
+        return f"({Path(file).name or 'unknown'})", line, ""
+    if not file.endswith(".c"):
+        source = str(Path(file).relative_to(ROOT))
+        return source, line, _text(source)[line - 1].strip()
     lines, sources = _sources(Path(file))
     at = bisect_right(lines, line) - 1
     if at < 0:  # C that stands in our sources as it is

@@ -34,7 +34,7 @@ from vnasfast.bench.counting import CannotMeasure, Command
 
 #: By how much a figure may grow, unless the file says otherwise, and how much more of it is nothing.
 TOLERANCE = 0.05
-# Times are real, and noisy: in floors they repeat to 6 % at 1k sockets and to 25 % at 200k, on a machine with a load of 6.
+# Times are real, and noisy: in floors they repeat to 6 % at 1k sockets and to 25 % at 200k, under a load of 6.
 RATIO_TOLERANCE = 0.5
 SLACK = {"instructions": 0.0, "lines": 0.25, "ratio": 0.0}
 

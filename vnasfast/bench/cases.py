@@ -3,7 +3,8 @@
 ====================  ==================================================================================================
 case                  one packet of it
 ====================  ==================================================================================================
-keys-ipv4, keys-ipv6  a key of 48 bytes through ``dispatch_batch``, not counted; it reaches a socket
+keys-narrow           an IPv4 key of 16 bytes through ``dispatch_batch``, not counted; it reaches a socket
+keys-ipv4, keys-ipv6  a key of 48 bytes, likewise
 keys-misses           a key for an address that no VNAS has, or a port that no socket has
 keys-mix              VLANs, TCP and UDP, IPv4 and IPv6, shared ports, specific and ANY sockets, a quarter of misses
 keys-counted          as keys-ipv4, and each packet is counted to its socket
@@ -30,6 +31,7 @@ from vnasfast.bench.workload import (
     Keys,
     Workload,
     frames,
+    narrow,
     strangers,
     workload,
     write_pcap,
@@ -148,6 +150,7 @@ def _frames(work: Workload, n: int, family: int) -> Run:
 
 
 _BATCHES: dict[str, Callable[[Workload, int], Run]] = {
+    "keys-narrow": lambda work, n: _batch(work, narrow(work.keys(n, 4)), hits=1),
     "keys-ipv4": lambda work, n: _batch(work, work.keys(n, 4), hits=1),
     "keys-ipv6": lambda work, n: _batch(work, work.keys(n, 6), hits=1),
     "keys-misses": lambda work, n: _batch(work, strangers(work.keys(n, 4), 4), hits=0),

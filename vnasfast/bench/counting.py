@@ -19,12 +19,12 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
 import vnasfast
+from vnasfast import vector
 from vnasfast.bench import callgrind
 from vnasfast.errors import VnasError
 
@@ -75,10 +75,7 @@ class Count:
 
 def vector_paths() -> list[str]:
     """Return the vector paths that are counted on this machine."""
-    try:
-        return list(import_module("vnasfast.vector").paths)
-    except ModuleNotFoundError:
-        return ["portable"]
+    return list(vector.paths)
 
 
 def tools() -> str:

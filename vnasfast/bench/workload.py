@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vnasfast.dtypes import FLOW_KEY
+from vnasfast.dtypes import FLOW_KEY, FLOW_KEY_IPV4
 from vnasfast.machine import ServerMachine
 
 SEED = 20
@@ -84,6 +84,16 @@ def workload(sockets: int, *, mixed: bool = False) -> Workload:
                 machine.bind(pid, protocol, port, recipient, sharing=shared)
     machine.set_route("default", "eth0")
     return Workload(machine, pids, {4: ipv4, 6: ipv6}, vlans, services)
+
+
+def narrow(keys: Keys) -> Keys:
+    """Make of IPv4 keys the same in 16 bytes."""
+    made = np.zeros(len(keys), FLOW_KEY_IPV4)
+    for field in ("destination", "source"):
+        made[field] = keys[field][:, 12:]
+    for field in ("destination_port", "source_port", "vlan", "protocol", "status"):
+        made[field] = keys[field]
+    return made
 
 
 def strangers(keys: Keys, family: int) -> Keys:
