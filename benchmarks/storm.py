@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -46,11 +47,14 @@ QUIET, ELSEWHERE, HERE = "no writer", "writer on another machine", "writer on th
 @click.option("--rate", default=100_000, show_default=True, help="Changes a second, half of them additions.")
 @click.option("--rounds", default=7, show_default=True)
 @click.option("--seconds", default=0.5, show_default=True, help="Of a condition in a round.")
+@click.option("--count", is_flag=True, help="The reader's packets are counted, which keeps changes away meanwhile.")
 @click.option("--grow-to", default=1_000_000, show_default=True, help="Sockets for single changes; 0: leave these out.")
 @click.option("--json", "as_json", is_flag=True)
-def main(sockets: tuple[int, ...], rate: int, rounds: int, seconds: float, grow_to: int, as_json: bool) -> None:
+def main(
+    sockets: tuple[int, ...], rate: int, rounds: int, seconds: float, count: bool, grow_to: int, as_json: bool
+) -> None:
     """Measure what changes cost readers, and what they take themselves."""
-    reading = [row for n in sockets for row in reader_rows(n, rate, rounds, seconds)]
+    reading = [row for n in sockets for row in reader_rows(n, rate, rounds, seconds, count)]
     single = single_rows(grow_to) if grow_to else []
     bulk = bulk_row(grow_to) if grow_to else None
     if as_json:
@@ -71,9 +75,9 @@ def main(sockets: tuple[int, ...], rate: int, rounds: int, seconds: float, grow_
 class Changes:
     """Adds sockets to a machine and removes them, so many a second; on ports that the reader's packets go to."""
 
-    def __init__(self, machine: ServerMachine, services: list[tuple[int, int]]) -> None:
+    def __init__(self, machine: ServerMachine, services: NDArray[np.uint16]) -> None:
         self.machine = machine
-        self.services = services
+        self.services = [(int(protocol), int(port)) for protocol, port in services]
         self.pids = [machine.vnas_start(1, 2**30 + number) for number in range(WRITER_VNASES)]
         self.places = self._places()
         self.open: deque[int] = deque()
@@ -103,22 +107,22 @@ class Changes:
         counts.append(int(done / (time.perf_counter() - begin)))
 
 
-def reader_rows(sockets: int, rate: int, rounds: int, seconds: float) -> list[dict[str, Any]]:
+def reader_rows(sockets: int, rate: int, rounds: int, seconds: float, count: bool) -> list[dict[str, Any]]:
     """Give a row a condition."""
     work = workload(Shape(sockets))
-    traffic = work.traffic(BATCH)
-    keys = traffic.keys
+    keys, expected = work.keys(BATCH)
     out = np.empty(BATCH, np.int32)
-    served = list(zip(work.plan.protocols[:SERVICES].tolist(), work.plan.ports[:SERVICES].tolist(), strict=True))
+    served = work.services[:SERVICES]
     writers = {QUIET: None, ELSEWHERE: Changes(ServerMachine(seed=2), served), HERE: Changes(work.machine, served)}
     ns: dict[str, list[float]] = {name: [] for name in writers}
     reached: dict[str, list[int]] = {name: [] for name in writers}
-    read_for(work, keys, out, seconds)
+    read = partial(read_for, work, keys, out, seconds, count)
+    read()
     with switching(SWITCH_SECONDS):
         for _ in range(rounds):
             for name, writer in writers.items():
-                ns[name].append(beside(writer, rate, reached[name], lambda: read_for(work, keys, out, seconds)))
-                if traffic.wrong(out):
+                ns[name].append(beside(writer, rate, reached[name], read))
+                if not (out == expected).all():
                     raise click.ClickException("a packet went to another socket")
     rows = []
     for name in writers:
@@ -165,12 +169,12 @@ def beside(writer: Changes | None, rate: int, reached: list[int], read: Callable
         os.sched_setaffinity(0, cores)
 
 
-def read_for(work: Workload, keys: NDArray[Any], out: NDArray[np.int32], seconds: float) -> float:
+def read_for(work: Workload, keys: NDArray[Any], out: NDArray[np.int32], seconds: float, count: bool) -> float:
     """Dispatch batches for some seconds; ns per packet."""
     begin = time.perf_counter()
     n = 0
     while (elapsed := time.perf_counter() - begin) < seconds:
-        work.machine.dispatch_batch(keys, out=out, count=False)
+        work.machine.dispatch_batch(keys, out=out, count=count)
         n += len(keys)
     return elapsed / n * 1e9
 

@@ -4,8 +4,10 @@ Version k of the tables is what they are after k operations. A reader notes `don
 every version from the one to the other may have been the tables during the call, and no other.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from model import ANY6, Address
 
 from vnasfast import ServerMachine
@@ -70,6 +72,22 @@ class Writer:
         self.machine.close(socket)
         self.log.append((CLOSE, socket))
         self.done += 1
+
+    def bind_many(self, pid: int, services: Sequence[tuple[int, int]]) -> list[int]:
+        """Register ANY sockets in one call, which does them one after the other."""
+        protocols, ports = np.array(services).T
+        self.begun += len(services)
+        sockets = self.machine.bind_many([pid] * len(services), protocols, ports).tolist()
+        for socket, (protocol, port) in zip(sockets, services, strict=True):
+            self.log.append((BIND, socket, pid, protocol, port, ANY6, False, False))
+        self.done += len(services)
+        return sockets
+
+    def close_many(self, sockets: list[int]) -> None:
+        self.begun += len(sockets)
+        self.machine.close_many(sockets)
+        self.log.extend((CLOSE, socket) for socket in sockets)
+        self.done += len(sockets)
 
 
 def told(operation: Operation) -> str:

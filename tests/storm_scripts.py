@@ -284,6 +284,7 @@ class Tide(Script):
         self.most_servers = max(2, most // len(self.SERVICES))
         self.ids = self.random.sample(range(40 * SPAN, 2**31), self.most_servers)
         self.servers: list[int] = []
+        self.sockets: dict[int, list[int]] = {}  # of servers that had them in one call
         # Made ahead: the writer's time is for operations.
         self.hosts = [
             (IPv4Address(0x0B000000 | server), IPv6Address(0xFD01 << 112 | server))
@@ -320,6 +321,9 @@ class Tide(Script):
             yield
 
     def serve(self, pid: int) -> None:
+        if self.random.random() < 0.3:
+            self.sockets[pid] = self.writer.bind_many(pid, self.SERVICES)
+            return
         for protocol, port in self.SERVICES:
             self.writer.bind(pid, protocol, port, ANY6)
 
@@ -327,6 +331,8 @@ class Tide(Script):
         while self.servers:
             pid = self.servers.pop()
             server = len(self.servers)
+            if pid in self.sockets:
+                self.writer.close_many(self.sockets.pop(pid))
             if server % 2:
                 self.writer.exit(pid)
                 pid = self.new_process(self.ids[server])  # as only the VNAS may take the addresses down

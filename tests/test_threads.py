@@ -143,12 +143,16 @@ class Tenant:
         assert sum(usage.packets for usage in machine.outcomes.values()) >= sum(self.counted.values())
         assert all(row.interface for row in machine.routes)
         machine.check()
-        if self.number % 3 == 0:
-            machine.save(self.path)
-            assert self.vnas in ServerMachine.load(self.path, seed=1).any_tables
-        elif self.number % 3 == 1:
-            copy = ServerMachine.from_toml(machine.to_toml(embodiment=2), seed=1)
-            assert self.vnas in copy.any_tables
+        # A table file is several looks at the tables: it need not be loadable when others change them between two.
+        machine.save(self.path, embodiment=1 + self.number % 2)
+        assert f"tenant {self.number}" in self.path.read_text()
+        assert f"tenant {self.number}" in machine.to_toml()
+
+    def load(self) -> None:
+        """Load what was saved, which is whole when nobody else changed the machine."""
+        text = self.path.read_text()
+        assert self.vnas in ServerMachine.load(self.path, seed=1).any_tables
+        assert self.vnas in ServerMachine.from_toml(text, seed=1).any_tables
 
 
 def counts(machine: ServerMachine) -> Counter[int]:
@@ -182,18 +186,18 @@ def test_tenants_of_one_machine_don_t_disturb_each_other(ethernet_frame, tmp_pat
 
 
 def test_each_thread_has_a_machine_of_its_own(ethernet_frame, tmp_path) -> None:
-    def work(number: int) -> tuple[str, Counter[int], Counter[int]]:
+    def work(number: int) -> tuple[Counter[int], Counter[int]]:
         machine = ServerMachine(seed=number)
         lasting(machine)
         tenant = Tenant(machine, number, ethernet_frame, tmp_path)
         for turn in range(TURNS // 4):
             tenant.turn(turn)
+            tenant.load()
         machine.check()
-        return machine.to_toml(), counts(machine), tenant.counted
+        return counts(machine), tenant.counted
 
-    for text, found, expected in together(work):
+    for found, expected in together(work):
         assert found == expected
-        assert "53" in text
 
 
 def test_one_of_many_gets_what_all_ask_for() -> None:
@@ -302,6 +306,31 @@ def test_counts_of_all_threads_sum_up(ethernet_frame) -> None:
     assert list(machine.usage_of_vnas().values())[1:] == [expected] * 3
     assert machine.outcomes[Outcome.DELIVERED] == (3 * packets, 3 * n_bytes, 10**18, last)
     assert machine.outcomes[Outcome.NO_VNAS] == expected
+
+
+def test_ports_close_while_others_read() -> None:
+    """What readers may still see is kept for them, however much of it there is."""
+    machine = ServerMachine(seed=1)
+    pid = machine.vnas_start(1, 7)
+    machine.validate(pid, "10.0.0.1", "eth0")
+    keys = flow_keys(destination="10.0.0.1", destination_port=np.arange(1, 65536), protocol=17)
+    stop = threading.Event()
+
+    def work(number: int) -> None:
+        if number:
+            while not stop.is_set():
+                assert (machine.dispatch_batch(keys, count=False) >= Outcome.NO_SOCKET).all()
+            return
+        try:
+            for _ in range(3):
+                for socket in [machine.bind(pid, "udp", port, "0.0.0.0") for port in range(1, 3000)]:
+                    machine.close(socket)
+        finally:
+            stop.set()
+
+    together(work, 4)
+    machine.check()
+    assert machine.ports == {}
 
 
 def test_machines_that_come_and_go() -> None:
