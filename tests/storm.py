@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from random import Random
+from statistics import median
 from threading import Event
 from typing import Any
 
@@ -37,6 +38,7 @@ class Report:
 
     checked: Checked = field(default_factory=Checked)
     rounds: int = 0
+    rates: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))  # uncounted rounds, counted ones
     stormed_seconds: float = 0.0
     checked_seconds: float = 0.0
     most_sockets: int = 0
@@ -47,7 +49,8 @@ class Report:
         windows = np.array(checked.windows or [0])
         return {
             "operations": checked.operations,
-            "operations_per_second": round(checked.operations / self.stormed_seconds),
+            "operations_per_second": round(median(self.rates[False])),
+            "operations_per_second_while_counting": round(median(self.rates[True] or [0.0])),
             "calls": dict(checked.calls),
             "answers": dict(checked.answers),
             "answers_checked": sum(checked.answers.values()),
@@ -92,16 +95,16 @@ class Storm:
         self.steady_packets = 0
 
     def round(self, seconds: float) -> Checked:
-        """Storm for some seconds, then check."""
+        """Storm for some seconds, then check. Every other round counts no packet: then no reader keeps changes away."""
+        counting = self.report.rounds % 2 == 1
         stop = Event()
         interval = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_SECONDS)
         try:
             for reader in self.readers:
-                reader.begin(stop)
-            begin = time.perf_counter()
-            self.write(seconds)
-            self.report.stormed_seconds += time.perf_counter() - begin
+                reader.begin(stop, counting)
+            rate = self.write(seconds)
+            self.report.rates[counting].append(rate)
         finally:
             stop.set()
             calls = [call for reader in self.readers for call in reader.end()]
@@ -116,7 +119,8 @@ class Storm:
         self.report.checked_seconds += time.perf_counter() - begin
         return checked
 
-    def write(self, seconds: float) -> None:
+    def write(self, seconds: float) -> float:
+        """Change for some seconds; give the operations a second."""
         writer = self.writer
         begin = time.perf_counter()
         end, at_first, look = begin + seconds, writer.done, writer.done + PACE
@@ -128,7 +132,8 @@ class Storm:
             look = writer.done + PACE
             now = time.perf_counter()
             if now >= end:
-                return
+                self.report.stormed_seconds += now - begin
+                return (writer.done - at_first) / (now - begin)
             ahead = (writer.done - at_first) / self.rate - (now - begin) if self.rate else 0.0
             if ahead > 0:
                 time.sleep(ahead)
@@ -167,7 +172,7 @@ class Storm:
 def run(storm: Storm, seconds: float, *, progress: bool = False) -> Report:
     """Storm in rounds of a second until so many seconds were stormed, or something is wrong."""
     while storm.report.stormed_seconds < seconds and not storm.report.checked.wrong:
-        storm.round(min(1.0, seconds))
+        storm.round(min(1.0, seconds / 2))  # both kinds of rounds
         if progress:
             figures = storm.report.figures()
             print(
