@@ -3,7 +3,8 @@
 What a reader loses to a writer beside it, how long single changes take while tables grow to a million sockets, and how
 long a million sockets registered at once take. Reader and writer are threads of one process, each on a core of its own.
 A writer that changes another machine's tables takes as much of the caches and of Python's lock: what a reader loses to
-it, it does not lose to changes. A round has every condition once, in turn; a ratio is the median of the rounds' own.
+it, it does not lose to changes. A round has every condition once, in turn; a loss is the median of the rounds' own. The
+processor's clock leaves out what others on the machine take, and the waiting for Python's lock.
 """
 
 import gc
@@ -24,10 +25,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
-from workload import SERVICES, Shape, Workload, workload
+from workload import SERVICES, Shape, Workload, narrowed, workload
 from yardsticks import machine as machine_facts
 
 from vnasfast import ServerMachine
+from vnasfast.dtypes import FLOW_KEY_IPV4
 
 BATCH = 1 << 20  # keys: the reader needs the GIL once in some milliseconds
 WRITER_VNASES = 1000
@@ -107,46 +109,52 @@ class Changes:
         counts.append(int(done / (time.perf_counter() - begin)))
 
 
+#: Nanoseconds per packet, by the clock on the wall and by that of the reader's processor.
+Sample = tuple[float, float]
+WALL, CPU = 0, 1
+
+
 def reader_rows(sockets: int, rate: int, rounds: int, seconds: float, count: bool) -> list[dict[str, Any]]:
     """Give a row a condition."""
     work = workload(Shape(sockets))
-    keys, expected = work.keys(BATCH)
+    traffic = work.traffic(BATCH)
+    keys = narrowed(traffic.keys, FLOW_KEY_IPV4)
     out = np.empty(BATCH, np.int32)
-    served = work.services[:SERVICES]
+    plan = work.plan
+    served = np.unique(np.stack([plan.protocols.astype(np.uint16), plan.ports]), axis=1).T
     writers = {QUIET: None, ELSEWHERE: Changes(ServerMachine(seed=2), served), HERE: Changes(work.machine, served)}
-    ns: dict[str, list[float]] = {name: [] for name in writers}
+    samples: dict[str, list[Sample]] = {name: [] for name in writers}
     reached: dict[str, list[int]] = {name: [] for name in writers}
     read = partial(read_for, work, keys, out, seconds, count)
     read()
     with switching(SWITCH_SECONDS):
         for _ in range(rounds):
             for name, writer in writers.items():
-                ns[name].append(beside(writer, rate, reached[name], read))
-                if not (out == expected).all():
+                samples[name].append(beside(writer, rate, reached[name], read))
+                if traffic.wrong(out):
                     raise click.ClickException("a packet went to another socket")
-    rows = []
-    for name in writers:
-        of_quiet, of_elsewhere = (ratio(ns[name], ns[other]) for other in (QUIET, ELSEWHERE))
-        rows.append(
-            {
-                "sockets": sockets,
-                "condition": name,
-                "ns per packet": statistics.median(ns[name]),
-                "of no writer": of_quiet,
-                "of writer elsewhere": of_elsewhere,
-                "reader loses": 1 - 1 / of_quiet,
-                "changes per second": statistics.median(reached[name]) if reached[name] else 0,
-            }
-        )
-    return rows
+    return [
+        {
+            "sockets": sockets,
+            "condition": name,
+            "ns per packet": statistics.median(sample[WALL] for sample in samples[name]),
+            "CPU ns": statistics.median(sample[CPU] for sample in samples[name]),
+            "loses": loss(samples[name], samples[QUIET], WALL),
+            "CPU loses": loss(samples[name], samples[QUIET], CPU),
+            "of writer elsewhere": loss(samples[name], samples[ELSEWHERE], WALL),
+            "CPU of it": loss(samples[name], samples[ELSEWHERE], CPU),
+            "changes per second": statistics.median(reached[name] or [0]),
+        }
+        for name in writers
+    ]
 
 
-def ratio(mine: list[float], others: list[float]) -> float:
-    """Give the median of the rounds' own ratios."""
-    return statistics.median(one / other for one, other in zip(mine, others, strict=True))
+def loss(mine: list[Sample], others: list[Sample], clock: int) -> float:
+    """Give the share of its throughput that a reader loses to another condition's."""
+    return 1 - statistics.median(other[clock] / one[clock] for one, other in zip(mine, others, strict=True))
 
 
-def beside(writer: Changes | None, rate: int, reached: list[int], read: Callable[[], float]) -> float:
+def beside(writer: Changes | None, rate: int, reached: list[int], read: Callable[[], Sample]) -> Sample:
     """Read while the writer writes, each on its own core; the reader on the last, this thread."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[-1]})
@@ -169,14 +177,14 @@ def beside(writer: Changes | None, rate: int, reached: list[int], read: Callable
         os.sched_setaffinity(0, cores)
 
 
-def read_for(work: Workload, keys: NDArray[Any], out: NDArray[np.int32], seconds: float, count: bool) -> float:
-    """Dispatch batches for some seconds; ns per packet."""
-    begin = time.perf_counter()
+def read_for(work: Workload, keys: NDArray[Any], out: NDArray[np.int32], seconds: float, count: bool) -> Sample:
+    """Dispatch batches for some seconds."""
+    begin, cpu_begin = time.perf_counter(), time.thread_time()
     n = 0
     while (elapsed := time.perf_counter() - begin) < seconds:
         work.machine.dispatch_batch(keys, out=out, count=count)
         n += len(keys)
-    return elapsed / n * 1e9
+    return elapsed / n * 1e9, (time.thread_time() - cpu_begin) / n * 1e9
 
 
 @contextmanager
@@ -272,7 +280,8 @@ def verdicts(reading: list[dict[str, Any]], single: list[dict[str, Any]], bulk: 
     for row in reading:
         if row["condition"] == HERE:
             what = f"reader's loss at {row['sockets']:,} sockets to {row['changes per second']:,.0f} changes a second"
-            lines.append(verdict(what, row["reader loses"], LOSS_BAR))
+            lines.append(verdict(what, row["loses"], LOSS_BAR))
+            lines.append(verdict(f"{what}, by the processor's clock", row["CPU loses"], LOSS_BAR))
     lines += [verdict(f"{row['change']}, median, us", row["p50 us"], SINGLE_BAR_US) for row in single]
     if bulk is not None:
         lines.append(verdict(f"{bulk['sockets']:,} sockets at once, seconds", bulk["seconds"], BULK_BAR_SECONDS))
