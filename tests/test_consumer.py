@@ -17,8 +17,8 @@ SETUP = """
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 setup(name="consumer", ext_modules=cythonize(
-    [Extension("consumer", ["consumer.pyx"])],
-    compiler_directives={"language_level": 3, "boundscheck": False}, include_path=["%s"]))
+    [Extension("consumer", ["consumer.pyx"], include_dirs=[%(include)r])],
+    compiler_directives={"language_level": 3, "boundscheck": False}, include_path=[%(include)r]))
 """
 
 
@@ -26,7 +26,7 @@ setup(name="consumer", ext_modules=cythonize(
 def consumer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("consumer")
     shutil.copy(SOURCE, folder)
-    (folder / "setup.py").write_text(SETUP % Path(vnasfast.__file__).parents[1])
+    (folder / "setup.py").write_text(SETUP % {"include": vnasfast.get_include()})
     built = subprocess.run(
         [sys.executable, "setup.py", "build_ext", "--inplace"], cwd=folder, capture_output=True, text=True, check=False
     )

@@ -14,6 +14,7 @@ Data flows one way::
 ``cimport vnasfast.dispatch.steps`` and below. ``python -m vnasfast.replay capture.pcap`` joins all stages.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -73,9 +74,20 @@ __all__ = [
     "Usage",
     "VnasError",
     "flow_keys",
+    "get_include",
     "ipv4_keys",
     "parse_frames",
 ]
+
+
+def get_include() -> str:
+    """Give the folder to compile with (``include_dirs``) where Cython or C code uses vnasfast.
+
+    Returns
+    -------
+    str
+    """
+    return os.path.dirname(__path__[0])
 
 
 def __getattr__(name: str) -> object:
