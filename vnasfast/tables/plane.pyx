@@ -216,7 +216,7 @@ cdef int reserve_ipv6_rows(Plane* plane, uint32_t n) except -1:
 
 cdef bint plane_reserve_address(Plane* plane, int32_t row, bint ipv6) except -1:
     cdef const VnasLines* table = plane.c.ipv6 if ipv6 else plane.c.ipv4
-    readers_reserve(&plane.readers, 2)
+    readers_reserve(&plane.readers, 2 + plane.n_slots)
     if ipv6:
         reserve_ipv6_rows(plane, row + 1)
     return (2 * (<uint64_t>plane.n_lined[ipv6] + plane.n_elsewhere[ipv6] + 1)
@@ -289,7 +289,7 @@ cdef int lay_out(Plane* plane, uint32_t width, uint32_t slot_capacity) except -1
     cdef VnasPorts* made = <VnasPorts*>map_zeroed(PAGE)
     cdef uint32_t* free_slots = <uint32_t*>malloc(slot_capacity * sizeof(uint32_t))
     cdef uint32_t slot, place
-    readers_reserve(&plane.readers, 3)
+    readers_reserve(&plane.readers, 3 + plane.n_slots)
     if made != NULL:
         made.answers = <int32_t*>map_zeroed(answers_bytes(width, slot_capacity))
         made.directory = <uint32_t*>map_zeroed(2 * VNAS_PLACES * sizeof(uint32_t))
@@ -348,7 +348,7 @@ cdef bint plane_affords_slot(const Plane* plane, int32_t n_sockets) noexcept nog
 
 cdef uint32_t plane_take_slot(Plane* plane) except 0:
     cdef uint32_t slot
-    readers_reserve(&plane.readers, 4)
+    readers_reserve(&plane.readers, 4 + plane.n_slots)
     if plane.n_free_slots != 0:
         plane.n_free_slots -= 1
         slot = plane.free_slots[plane.n_free_slots]

@@ -384,7 +384,7 @@ cdef int32_t socket_add(SocketTable* table, Plane* plane, const HashSeed* seed, 
     cdef SocketRow* row
     try:
         usage_reserve(table)
-        readers_reserve(&plane.readers, 8)
+        readers_reserve(&plane.readers, 8 + plane.n_slots)
         port_row = port_take(table, protocol, port)
         port_reserve(table, plane, seed, port_row, any_address and (v6only or family_of(hi, lo) == IPV4))
         if hi != 0 or lo != 0 or v6only or not may_be_plain(table, plane, port_row, vnas):
