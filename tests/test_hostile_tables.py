@@ -1,6 +1,6 @@
 """Whoever knows the code but not the seed can't make lookups or registration slow: every index, by its own hash.
 
-Slow means long probes, so these are counted, not seconds: `Tables.probe_lengths` says of each index how many places the
+Slow means long probes, so these are counted, not seconds: `probe_lengths` says of each index how many places the
 farthest key makes a lookup look at. Keys that collide under a known seed, and keys with regular structure, must spread
 under other seeds as random keys do.
 """
@@ -14,6 +14,7 @@ from model import Address, packed16, splitmix64, word
 from numpy.typing import NDArray
 
 from vnasfast import ServerMachine
+from vnasfast.tables.check import probe_lengths
 
 KNOWN_SEED = 1
 OTHER_SEEDS = [0, 2, 3, 0xFFFF_FFFF, 2**63, 0x0123_4567_89AB_CDEF]
@@ -25,7 +26,7 @@ MOST_PROBES = 160
 
 
 def longest(machine: ServerMachine) -> int:
-    lengths = machine.tables.probe_lengths()
+    lengths = probe_lengths(machine.tables)
     assert lengths
     assert all(length >= 0 for length in lengths.values())
     return max(lengths.values())

@@ -24,10 +24,12 @@ ALLOWED = {
     "capture": {"typedefs", "errors"},
     "parse": {"typedefs", "dtypes", "errors", "columns"},
     "tables": {"typedefs", "errors"},
-    "dispatch": {"typedefs", "errors", "outcome", "columns", "parse", "tables"},
+    "vector": {"errors"},
+    "dispatch": {"typedefs", "dtypes", "errors", "outcome", "columns", "parse", "tables", "vector"},
+    "bulk": {"columns", "errors", "parse", "tables", "values"},
     "values": {"errors", "parse"},
     "tablefile": {"errors", "parse", "tables", "values", "machine"},
-    "machine": {"outcome", "errors", "parse", "tables", "dispatch", "values", "tablefile"},
+    "machine": {"outcome", "errors", "parse", "tables", "dispatch", "values", "tablefile", "bulk"},
 }
 
 

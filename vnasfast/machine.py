@@ -53,7 +53,7 @@ class ServerMachine(Dispatcher):
 
     Notes
     -----
-    Changes hold the GIL; batches run without it, so readers in other threads see each change whole or not at all.
+    Changes hold the GIL; batches run without it, and readers in other threads see each change whole or not at all.
     """
 
     names: dict[int, str]
@@ -230,82 +230,23 @@ class ServerMachine(Dispatcher):
     ) -> "NDArray[np.int32]":
         """Register many sockets, all of them or, on an error, none.
 
-        Parameters
-        ----------
-        pids : array_like of int, shape (n,)
-        protocol : str or int, or n of these
-        port : int or array_like of int, shape (n,)
-        address : str or ipaddress object, n of these, or ndarray, optional
-            As for `flow_keys`: IPv4 addresses as uint32 in host order, shape (n,), or bytes as uint8, shape (n, 16). "ANY" stands
-            for all of them.
-        v6only, sharing, freebind : bool, optional
-            As for `bind`; the same for all.
+        Each argument but the options, which are those of `bind`, is one value for all or one a socket; addresses as for
+        `flow_keys`. An error is that of `bind`, and names the socket's place.
 
         Returns
         -------
         ndarray of int32, shape (n,)
             The socket IDs.
-
-        Raises
-        ------
-        AddressInUse, AddressNotAvailable, NoSuchProcess, InvalidValue
-            As `bind`; the message names the socket's place in the arrays.
         """
-        import numpy as np  # noqa: PLC0415 (whose import takes longer than all else)
+        from vnasfast.bulk import bind_many  # noqa: PLC0415 (with numpy, whose import takes longer than all else)
 
-        from vnasfast.columns import column  # noqa: PLC0415 (with numpy)
-        from vnasfast.parse.keys import address_array, number_array, protocol_array  # noqa: PLC0415 (with numpy)
-
-        columns = {
-            "protocol": protocol_array(protocol),
-            "port": number_array(port, np.uint16, "port"),
-            "address": address_array("::" if isinstance(address, str) and address.upper() == "ANY" else address, "address"),
-        }
-        processes = column(pids, np.int32, "pids")
-        for name, values in columns.items():
-            if len(values) not in (1, len(processes)):
-                raise InvalidValue(f"{name} has {len(values)} values: it must have one, or {len(processes)} as pids")
-        for number in np.unique(columns["protocol"]).tolist():
-            transport_number(number)
-        if (columns["port"] == 0).any():
-            raise InvalidValue(f"port[{int(np.argmin(columns['port']))}] is 0: it must be an integer from 1 to 65535")
-        if v6only and columns["address"][:, :12].tobytes().count(_ANY_IPV4[:12]):
-            raise InvalidValue("v6only makes no sense for IPv4 addresses")
-        sockets = np.empty(len(processes), np.int32)
-        refused = self.tables.bind_many(
-            processes,
-            np.ascontiguousarray(columns["protocol"], np.uint8),
-            np.ascontiguousarray(columns["port"], np.uint16),
-            np.ascontiguousarray(columns["address"]),
-            v6only,
-            sharing,
-            freebind,
-            sockets,
-        )
-        if refused is not None:
-            place, error = refused
-            raise type(error)(f"socket {place} of {len(sockets)}: {getattr(error, 'strerror', error)}") from None
-        return sockets
+        return bind_many(self.tables, pids, protocol, port, address, v6only=v6only, sharing=sharing, freebind=freebind)
 
     def close_many(self, sockets: "ArrayLike") -> None:
-        """Close many sockets.
+        """Close many sockets, each named once; NoSuchSocket if one is not open, and those before it are closed."""
+        from vnasfast.bulk import close_many  # noqa: PLC0415 (with numpy)
 
-        Parameters
-        ----------
-        sockets : array_like of int, shape (n,)
-            Socket IDs, each once.
-
-        Raises
-        ------
-        NoSuchSocket
-            One is not open; those before it are closed.
-        InvalidValue
-        """
-        import numpy as np  # noqa: PLC0415 (whose import takes longer than all else)
-
-        from vnasfast.columns import column  # noqa: PLC0415 (with numpy)
-
-        self.tables.close_many(column(sockets, np.int32, "sockets"))
+        close_many(self.tables, sockets)
 
     def close(self, socket: int) -> None:
         """Close a socket. Its ID may be given to a later socket.

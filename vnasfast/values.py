@@ -16,8 +16,11 @@ def packed_address(address: object) -> bytes:
         return bytes(16)
     if not isinstance(address, str | IPv4Address | IPv6Address) or not address:
         raise InvalidValue(f"{address!r} is no address: write it like 192.0.2.1 or 2001:db8::1")
-    if isinstance(address, IPv4Address):    # several times faster than through address_bytes, which also reads text
+    # Several times faster than through address_bytes, which also reads text.
+    if isinstance(address, IPv4Address):
         return _MAPPED + address.packed
+    if isinstance(address, IPv6Address) and address.scope_id is None:
+        return address.packed
     return address_bytes(address)
 
 

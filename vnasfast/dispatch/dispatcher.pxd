@@ -2,13 +2,11 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from vnasfast.dispatch.blocks cimport BLOCK, AnyKey
 from vnasfast.dispatch.delivery cimport Delivery
 from vnasfast.parse.fragments cimport FragmentTable
 from vnasfast.tables.tables cimport Tables
 from vnasfast.typedefs cimport FlowKey, FlowKeyIpv4
-
-cdef enum:
-    BLOCK = 512     # packets between two looks at the locks; their keys take 24 KiB, so they stay in the cache
 
 # Frames parsed, those that are plain IPv4 apart: see parse/plain.pxd.
 cdef struct ParsedBlock:

@@ -5,139 +5,21 @@ from cpython.number cimport PyNumber_Index
 from libc.stdint cimport INT32_MAX, INT64_MAX, INT64_MIN, UINT32_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from vnasfast.dispatch.accounting cimport account
+from vnasfast.dispatch.blocks cimport (
+    BLOCK, AnyKey, dispatch_and_count, dispatch_keys, dispatch_with_vnases, n_missed,
+)
 from vnasfast.dispatch.delivery cimport Delivery
 from vnasfast.dispatch.steps cimport dispatch_key
 from vnasfast.parse.fragments cimport FragmentTable, fragments_follow
 from vnasfast.parse.frame cimport parse_frame
-from vnasfast.parse.plain cimport parse_plain, widen_key
-from vnasfast.tables.plane cimport VnasPlane
-from vnasfast.tables.readers cimport readers_enter, readers_leave
-from vnasfast.tables.sockets cimport protocol_number     # lookup.h calls it
-from vnasfast.tables.tables cimport (
-    MachineTables, Tables, pthread_mutex_lock, pthread_mutex_unlock, pthread_rwlock_rdlock, pthread_rwlock_unlock,
-)
-from vnasfast.tables.usage cimport Usage, usage_add, usage_count
-from vnasfast.typedefs cimport DELIVERED, FIRST_FRAGMENT, LATER_FRAGMENT, FlowKey, FlowKeyIpv4
-from vnasfast.vector cimport vector_path
+from vnasfast.parse.plain cimport parse_plain
+from vnasfast.tables.tables cimport Tables, pthread_mutex_lock, pthread_mutex_unlock
+from vnasfast.typedefs cimport FIRST_FRAGMENT, LATER_FRAGMENT, FlowKey, FlowKeyIpv4
 
 from vnasfast.dispatch.packets import packet_bytes
 from vnasfast.errors import InvalidValue
 
-cdef extern from "vnasfast/dispatch/lookup.h":
-    ctypedef struct VnasKey:
-        pass
-    ctypedef struct VnasKeyIpv4:
-        pass
-    size_t lookup "vnas_lookup"(int vector, const VnasPlane* plane, const VnasKey* keys, size_t n, int32_t* results,
-                                uint16_t* ask) noexcept nogil
-    size_t lookup_ipv4 "vnas_lookup_ipv4"(int vector, const VnasPlane* plane, const VnasKeyIpv4* keys, size_t n,
-                                          int32_t* results, uint16_t* ask) noexcept nogil
-
-ctypedef fused AnyKey:
-    FlowKey
-    FlowKeyIpv4
-
-
-# ---- blocks: the nogil loops ----------------------------------------------------------------------------------------
-
-cdef void ask_control_plane(const MachineTables* tables, const AnyKey* keys, const uint16_t* ask, size_t n,
-                            int32_t* results) noexcept nogil:
-    """Dispatch those keys that the data plane alone could not. The caller keeps changes away."""
-    cdef FlowKey wide
-    cdef int32_t vnas
-    cdef size_t i
-    for i in range(n):
-        if AnyKey is FlowKeyIpv4:
-            widen_key(&keys[ask[i]], &wide)
-            results[ask[i]] = dispatch_key(tables, &wide, &vnas)
-        else:
-            results[ask[i]] = dispatch_key(tables, &keys[ask[i]], &vnas)
-
-
-cdef size_t ask_data_plane(const MachineTables* tables, const AnyKey* keys, size_t n, int32_t* results,
-                           uint16_t* ask) noexcept nogil:
-    if AnyKey is FlowKeyIpv4:
-        return lookup_ipv4(vector_path, &tables.plane.c, <const VnasKeyIpv4*>keys, n, results, ask)
-    else:
-        return lookup(vector_path, &tables.plane.c, <const VnasKey*>keys, n, results, ask)
-
-
-cdef void dispatch_keys(Tables tables, const AnyKey* keys, size_t n, int32_t* results) noexcept nogil:
-    """Dispatch at most BLOCK keys beside a writer: only what the data plane can't answer waits until a change is made."""
-    cdef uint16_t[BLOCK] ask
-    cdef uint32_t parity = readers_enter(&tables.c.plane.readers)
-    cdef size_t n_ask = ask_data_plane(&tables.c, keys, n, results, ask)
-    readers_leave(&tables.c.plane.readers, parity)
-    if n_ask:
-        pthread_rwlock_rdlock(&tables.changing)
-        ask_control_plane(&tables.c, keys, ask, n_ask, results)
-        pthread_rwlock_unlock(&tables.changing)
-
-
-cdef void dispatch_and_count(Tables tables, const AnyKey* keys, size_t n, int32_t* results, const uint32_t* wire_lengths,
-                             const int64_t* times_ns) noexcept nogil:
-    """The same, and count. Changes wait: a socket must not close between its packet and the packet's count."""
-    cdef uint16_t[BLOCK] ask
-    cdef size_t n_ask
-    pthread_rwlock_rdlock(&tables.changing)
-    n_ask = ask_data_plane(&tables.c, keys, n, results, ask)
-    ask_control_plane(&tables.c, keys, ask, n_ask, results)
-    pthread_mutex_lock(&tables.counting)
-    account_results(&tables.c, results, n, wire_lengths, times_ns)
-    pthread_mutex_unlock(&tables.counting)
-    pthread_rwlock_unlock(&tables.changing)
-
-
-cdef void dispatch_with_vnases(Tables tables, const FlowKey* keys, size_t n, int32_t* results, int32_t* vnases, bint count,
-                               const uint32_t* wire_lengths, const int64_t* times_ns) noexcept nogil:
-    """The same for whoever also wants the VNAS IDs of the destinations."""
-    cdef size_t i
-    cdef int32_t vnas
-    pthread_rwlock_rdlock(&tables.changing)
-    for i in range(n):
-        results[i] = dispatch_key(&tables.c, &keys[i], &vnas)
-        vnases[i] = tables.c.vnases.rows[vnas].id if vnas >= 0 else -1
-    if count:
-        pthread_mutex_lock(&tables.counting)
-        account_results(&tables.c, results, n, wire_lengths, times_ns)
-        pthread_mutex_unlock(&tables.counting)
-    pthread_rwlock_unlock(&tables.changing)
-
-
-cdef size_t n_missed(const int32_t* results, size_t n) noexcept nogil:
-    cdef size_t i, missed = 0
-    for i in range(n):
-        missed += results[i] < 0
-    return missed
-
-
-cdef void account_results(MachineTables* tables, const int32_t* results, size_t n, const uint32_t* wire_lengths,
-                          const int64_t* times_ns) noexcept nogil:
-    cdef Usage delivered
-    cdef size_t i
-    cdef uint64_t n_bytes
-    cdef int64_t time_ns
-    # Apart from the struct, so that they stay in registers.
-    cdef uint64_t n_delivered = 0, delivered_bytes = 0
-    cdef int64_t first_ns = INT64_MAX, last_ns = INT64_MIN
-    for i in range(n):
-        n_bytes = wire_lengths[i] if wire_lengths != NULL else 0
-        time_ns = times_ns[i] if times_ns != NULL else 0
-        if results[i] >= 0:
-            usage_count(&tables.sockets.usage[results[i]], n_bytes, time_ns)
-            n_delivered += 1
-            delivered_bytes += n_bytes
-            if time_ns != 0:
-                first_ns = min(first_ns, time_ns)
-                last_ns = max(last_ns, time_ns)
-        else:
-            usage_count(&tables.outcomes[-results[i]], n_bytes, time_ns)
-    delivered.packets = n_delivered
-    delivered.bytes = delivered_bytes
-    delivered.first_ns = first_ns if first_ns <= last_ns else 0
-    delivered.last_ns = last_ns if first_ns <= last_ns else 0
-    usage_add(&tables.outcomes[DELIVERED], &delivered)
-
+# ---- blocks, as whoever has frames in memory calls them ---------------------------------------------------------------
 
 cdef size_t dispatch_block(Dispatcher dispatcher, const FlowKey* keys, size_t n, int32_t* results, int32_t* vnases,
                            bint count, const uint32_t* wire_lengths, const int64_t* times_ns) noexcept nogil:

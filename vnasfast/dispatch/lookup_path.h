@@ -47,6 +47,7 @@ static inline __attribute__((always_inline)) uint32_t LOOKUP(locate)(
     __m256i number = _mm256_and_si256(_mm256_shuffle_epi8(numbers, digits), byte);
     __m256i known = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_shuffle_epi8(protocols, digits), byte), protocol);
     __m256i hash = _mm256_add_epi32(address, _mm256_mullo_epi32(vlan, _mm256_set1_epi32((int)plane->ipv4_seed[1])));
+    hash = _mm256_xor_si256(hash, _mm256_srli_epi32(hash, 16));
     hash = _mm256_mullo_epi32(hash, _mm256_set1_epi32((int)plane->ipv4_seed[0]));
     hash = _mm256_mullo_epi32(_mm256_xor_si256(hash, _mm256_srli_epi32(hash, 15)), _mm256_set1_epi32((int)plane->ipv4_seed[2]));
     hash = _mm256_slli_epi32(_mm256_srl_epi32(hash, _mm_cvtsi32_si128((int)shift)), 6);

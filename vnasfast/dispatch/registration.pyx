@@ -4,7 +4,8 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from vnasfast.tables.family cimport family_of
 from vnasfast.tables.hashing cimport hash_flow
-from vnasfast.tables.sockets cimport Endpoint, endpoint_find, first_any, port_find
+from vnasfast.tables.ports cimport first_any
+from vnasfast.tables.sockets cimport Endpoint, endpoint_find, port_find
 from vnasfast.tables.tables cimport MachineTables
 from vnasfast.typedefs cimport NO_PORT, NO_SOCKET, FlowKey
 

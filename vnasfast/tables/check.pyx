@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from vnasfast.tables.addresses cimport AddressTable, address_find, source_find
 from vnasfast.tables.counts cimport count_find
 from vnasfast.tables.family cimport IPV4, IPV6, family_of, is_any, is_loopback
-from vnasfast.tables.index cimport HashIndex, RowPool, index_check, pool_n_live
+from vnasfast.tables.index cimport HashIndex, RowPool, index_check, index_longest_probe, pool_n_live
 from vnasfast.tables.plane cimport (
     ASK_SLOT, FIRST_SLOT, VNAS_ASK, VNAS_PLACES, VNAS_STORED, Plane, plane_check, plane_find_address, plane_get,
 )
@@ -281,3 +281,28 @@ def check_tables(Tables tables not None):
     check_sockets(&tables.c)
     check_routes(&tables.c)
     check_plane_addresses(&tables.c)
+
+
+def probe_lengths(Tables tables not None):
+    """Map each hash index to the slots looked at for its worst key, which an attacker would want to be many.
+
+    Returns
+    -------
+    dict of str to int
+        And under "IPv4 crowded out" and "IPv6 crowded out" the addresses that found no room in their line of the data plane, for which the
+        control plane answers.
+    """
+    cdef const MachineTables* c = &tables.c
+    return {
+        "processes": index_longest_probe(&c.processes.index),
+        "vnases": index_longest_probe(&c.vnases.index),
+        "addresses": index_longest_probe(&c.addresses.index),
+        "source lists": index_longest_probe(&c.addresses.source_index),
+        "address owners": index_longest_probe(&c.addresses.owners.index),
+        "endpoints": index_longest_probe(&c.sockets.endpoint_index),
+        "loopback owners": index_longest_probe(&c.sockets.loopback_owners.index),
+        "specific": index_longest_probe(&c.sockets.specific.index),
+        "routes": index_longest_probe(&c.routes.index),
+        "IPv4 crowded out": c.plane.n_elsewhere[0],
+        "IPv6 crowded out": c.plane.n_elsewhere[1],
+    }

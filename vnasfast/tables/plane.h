@@ -70,10 +70,12 @@ typedef struct {
 
 static inline uint32_t vnas_ipv4_hash(const VnasPlane *plane, uint32_t address, uint32_t vlan)
 {
-    /* Two rounds: the upper bits of one product alone would depend on few bits of a stride of addresses. */
-    uint32_t mixed = (address + vlan * plane->ipv4_seed[1]) * plane->ipv4_seed[0];
-    mixed ^= mixed >> 15;
-    return mixed * plane->ipv4_seed[2];
+    /* Two rounds, and the upper bits folded down before each: a product spreads bits only upwards, and the last octet, which varies
+     * most, lies uppermost. Without the first fold networks of which only that part varies crowded out 41 % of themselves under
+     * one seed in a hundred. */
+    uint32_t mixed = address + vlan * plane->ipv4_seed[1];
+    mixed = (mixed ^ mixed >> 16) * plane->ipv4_seed[0];
+    return (mixed ^ mixed >> 15) * plane->ipv4_seed[2];
 }
 
 static inline uint64_t vnas_ipv6_hash(const VnasPlane *plane, uint64_t hi, uint64_t lo, uint32_t vlan)

@@ -101,16 +101,17 @@ cdef inline int32_t endpoint_find(const SocketTable* table, const HashSeed* seed
         position = (position + 1) & table.endpoint_index.mask
     return -1
 
+cdef inline size_t usage_room(const SocketTable* table) noexcept nogil:
+    return table.usage_bytes // sizeof(Usage)
+
+# Moves the counters: nobody may count meanwhile.
+cdef int usage_enlarge(SocketTable* table) except -1
 cdef int socket_init(SocketTable* table) except -1
 cdef void socket_free(SocketTable* table) noexcept nogil
 # The caller has checked that it may be bound, and links the socket to its process.
 cdef int32_t socket_add(SocketTable* table, Plane* plane, const HashSeed* seed, uint32_t protocol, uint16_t port, uint64_t hi,
                         uint64_t lo, bint v6only, bint sharing, int32_t vnas, int32_t process) except -1
 cdef void socket_remove(SocketTable* table, Plane* plane, const HashSeed* seed, int32_t socket, int32_t vnas) noexcept nogil
-# The endpoint of the ANY socket that comes first in a VNAS, for a family; -1: it has none.
-cdef int32_t first_any(const SocketTable* table, const HashSeed* seed, int32_t port, int32_t vnas, int family) noexcept nogil
-# What the data plane says of a VNAS with a slot of its own.
-cdef int32_t stored_for(const SocketTable* table, const HashSeed* seed, int32_t port, int32_t vnas, int family) noexcept nogil
 # Whether a living socket forbids another with this recipient address.
 cdef bint socket_in_use(const SocketTable* table, const Plane* plane, const HashSeed* seed, uint32_t protocol, uint16_t port,
                         uint64_t hi, uint64_t lo, bint sharing, int32_t vnas) noexcept nogil

@@ -14,6 +14,7 @@ from vnasfast.tables.vnases cimport VnasTable
 
 cdef enum:
     N_OUTCOMES = 10
+    CLOSED = 64
 
 cdef struct MachineTables:
     HashSeed seed
@@ -74,8 +75,11 @@ cdef class Tables:
     # Batches run without the GIL: they hold `changing` for reading, a block of packets at a time, and never need the GIL to let
     # it go. Whoever changes a table holds the GIL and `changing` for writing, so what runs under the GIL may read without it.
     cdef pthread_rwlock_t changing
-    # Guards counters and remembered fragments, which dispatch itself changes.
+    # Guards counters and remembered fragments, which dispatch itself changes. Taken after `changing` where both are.
     cdef pthread_mutex_t counting
+    # Changes under `counting`: whoever looked up without a lock sees there which sockets closed before it counts.
+    cdef uint64_t n_closed
+    cdef int32_t[CLOSED] closed         # the last of them, [n_closed % CLOSED] is the next
     cdef readonly object interfaces     # InterfaceNames
 
     cdef int32_t process_row(self, int32_t pid) except -1

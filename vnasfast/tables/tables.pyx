@@ -10,26 +10,22 @@ from vnasfast.tables.addresses cimport (
 from vnasfast.tables.counts cimport count_find
 from vnasfast.tables.family cimport family_of, is_any, is_loopback
 from vnasfast.tables.hashing cimport hash_seed, load64
-from vnasfast.tables.index cimport index_longest_probe
 from vnasfast.tables.plane cimport plane_free, plane_init, plane_reserve_vnas, plane_settle
+from vnasfast.tables.readers cimport atomic_store
 from vnasfast.tables.processes cimport process_add, process_find, process_free, process_init, process_remove
 from vnasfast.tables.routes cimport (
     route_add, route_find, route_free, route_init, route_interface, route_remove,
 )
 from vnasfast.tables.sockets cimport (
-    Endpoint, SocketRow, protocol_number, shares_port, socket_add, socket_free, socket_in_use, socket_init, socket_remove,
+    Endpoint, SocketRow, protocol_number, shares_port, socket_add, socket_free, socket_in_use, socket_init,
+    socket_remove, usage_enlarge, usage_room,
 )
 from vnasfast.tables.usage cimport Usage, usage_add
 from vnasfast.tables.vnases cimport vnas_acquire, vnas_find, vnas_free, vnas_init, vnas_release
 
-from vnasfast.errors import (
-    AddressInUse, AddressNotAvailable, InvalidValue, NoSuchProcess, NoSuchSocket, ProcessExists, VnasError,
-)
+from vnasfast.errors import AddressInUse, AddressNotAvailable, InvalidValue, NoSuchProcess, NoSuchSocket, ProcessExists
 from vnasfast.tables.interfaces import InterfaceNames
 from vnasfast.tables.rows import Usage as UsageRow
-
-cdef enum:
-    CHANGES = 64        # sockets registered or closed at a time: a few microseconds
 
 cdef uint8_t[5] PROTOCOLS
 PROTOCOLS[:] = [6, 17, 33, 132, 136]
@@ -201,6 +197,12 @@ cdef class Tables:
                 f"VNAS {self.c.vnases.rows[vnas].id} has a socket on this address, protocol and port {port}: close it, or let both"
                 " ask for port sharing"
             )
+        if usage_room(&self.c.sockets) <= <size_t>self.c.sockets.pool.n_rows:
+            pthread_mutex_lock(&self.counting)      # the counters move
+            try:
+                usage_enlarge(&self.c.sockets)
+            finally:
+                pthread_mutex_unlock(&self.counting)
         socket = socket_add(&self.c.sockets, &self.c.plane, &self.c.seed, number, port, hi, lo, v6only, sharing, vnas, process)
         following = self.c.processes.rows[process].first_socket
         self.c.sockets.rows[socket].previous_of_process = -1
@@ -212,13 +214,7 @@ cdef class Tables:
 
     def bind(self, int32_t pid, uint8_t protocol, uint16_t port, const uint8_t[::1] address not None, bint v6only,
              bint sharing, bint freebind):
-        """Register a socket. The arguments' values have been checked.
-
-        Returns
-        -------
-        int
-            The socket ID.
-        """
+        """Register a socket; its ID. The arguments' values have been checked."""
         cdef int32_t process = self.process_row(pid)
         pthread_rwlock_wrlock(&self.changing)
         try:
@@ -226,48 +222,6 @@ cdef class Tables:
                                  sharing, freebind)
         finally:
             pthread_rwlock_unlock(&self.changing)
-
-    def bind_many(self, const int32_t[::1] pids not None, const uint8_t[::1] protocols not None,
-                  const uint16_t[::1] ports not None, const uint8_t[:, ::1] addresses not None, bint v6only, bint sharing,
-                  bint freebind, int32_t[::1] sockets not None):
-        """Register many sockets, all or none. Arrays of length n, or 1 for all but `pids`; their values have been checked.
-
-        Parameters
-        ----------
-        sockets : array of int32, shape (n,)
-            Receives the socket IDs.
-
-        Returns
-        -------
-        tuple of (int, VnasError) or None
-            Which socket was refused, and why; then none is registered.
-        """
-        cdef Py_ssize_t n = pids.shape[0], i = 0, done, end
-        cdef Py_ssize_t one_protocol = protocols.shape[0] == 1, one_port = ports.shape[0] == 1
-        cdef Py_ssize_t one_address = addresses.shape[0] == 1
-        cdef const uint8_t* address
-        cdef int32_t process
-        try:
-            while i < n:
-                end = min(n, i + CHANGES)       # so that whoever asks the control plane does not wait for all of them
-                pthread_rwlock_wrlock(&self.changing)
-                try:
-                    while i < end:
-                        address = &addresses[0 if one_address else i, 0]
-                        process = self.process_row(pids[i])
-                        sockets[i] = self.bind_row(
-                            process, protocol_number(protocols[0 if one_protocol else i]), ports[0 if one_port else i],
-                            load64(address), load64(address + 8), v6only, sharing, freebind)
-                        i += 1
-                finally:
-                    pthread_rwlock_unlock(&self.changing)
-        except BaseException as error:
-            for done in range(i - 1, -1, -1):       # backwards: then the rows are given back as if they had never been taken
-                self.close(sockets[done])
-            if not isinstance(error, VnasError):
-                raise
-            return i, error
-        return None
 
     cdef int drop_socket(self, int32_t socket) except -1:
         """Close a socket; what it counted goes to its process and VNAS. The caller holds `changing`."""
@@ -279,8 +233,14 @@ cdef class Tables:
             self.c.processes.rows[process].first_socket = row.next_of_process
         if row.next_of_process >= 0:
             self.c.sockets.rows[row.next_of_process].previous_of_process = row.previous_of_process
+        pthread_mutex_lock(&self.counting)
+        self.closed[self.n_closed % CLOSED] = socket
+        atomic_store(self.n_closed, self.n_closed + 1)
         usage_add(&self.c.processes.rows[process].closed, &self.c.sockets.usage[socket])
         usage_add(&self.c.vnases.rows[self.c.processes.rows[process].vnas].closed, &self.c.sockets.usage[socket])
+        if self.c.sockets.usage[socket].packets != 0:
+            memset(&self.c.sockets.usage[socket], 0, sizeof(Usage))
+        pthread_mutex_unlock(&self.counting)
         socket_remove(&self.c.sockets, &self.c.plane, &self.c.seed, socket, self.c.processes.rows[process].vnas)
         return 0
 
@@ -295,20 +255,6 @@ cdef class Tables:
         if not 0 <= socket < self.c.sockets.pool.n_rows or self.c.sockets.rows[socket].order == 0:
             raise NoSuchSocket(f"socket {socket} is not open")
         return 0
-
-    def close_many(self, const int32_t[::1] sockets not None):
-        """Close many sockets, each named once; if one is not open, those before it are closed and it raises."""
-        cdef Py_ssize_t n = sockets.shape[0], i = 0, end
-        while i < n:
-            end = min(n, i + CHANGES)
-            pthread_rwlock_wrlock(&self.changing)
-            try:
-                while i < end:
-                    self.check_open(sockets[i])
-                    self.drop_socket(sockets[i])
-                    i += 1
-            finally:
-                pthread_rwlock_unlock(&self.changing)
 
     # ---- routes -----------------------------------------------------------------------------------------------------
 
@@ -479,21 +425,3 @@ cdef class Tables:
         return is_any(hi, lo) or is_loopback(hi, lo) or (
             vnas >= 0 and count_find(&self.c.addresses.owners, &self.c.seed, hi, lo, vnas) >= 0
         )
-
-    def probe_lengths(self):
-        """Map each hash index to the slots looked at for its worst key: what an attacker would want to be long."""
-        return {
-            "processes": index_longest_probe(&self.c.processes.index),
-            "vnases": index_longest_probe(&self.c.vnases.index),
-            "addresses": index_longest_probe(&self.c.addresses.index),
-            "source lists": index_longest_probe(&self.c.addresses.source_index),
-            "address owners": index_longest_probe(&self.c.addresses.owners.index),
-            "endpoints": index_longest_probe(&self.c.sockets.endpoint_index),
-            "loopback owners": index_longest_probe(&self.c.sockets.loopback_owners.index),
-            "specific": index_longest_probe(&self.c.sockets.specific.index),
-            "routes": index_longest_probe(&self.c.routes.index),
-        }
-
-    def crowded_out(self):
-        """Count the addresses (IPv4, IPv6) that found no room in their line of the data plane: the control plane answers for them."""
-        return self.c.plane.n_elsewhere[0], self.c.plane.n_elsewhere[1]

@@ -1,0 +1,80 @@
+"""Many sockets registered or closed in one call, without a Python object a socket."""
+
+from libc.stdint cimport int32_t, uint8_t, uint16_t
+
+from vnasfast.tables.hashing cimport load64
+from vnasfast.tables.sockets cimport protocol_number
+from vnasfast.tables.tables cimport Tables, pthread_rwlock_unlock, pthread_rwlock_wrlock
+
+from vnasfast.errors import VnasError
+
+cdef enum:
+    CHANGES = 64        # sockets at a time: a few microseconds that whoever asks the control plane may wait
+
+
+def bind_many(Tables tables not None, const int32_t[::1] pids not None, const uint8_t[::1] protocols not None,
+              const uint16_t[::1] ports not None, const uint8_t[:, ::1] addresses not None, bint v6only, bint sharing,
+              bint freebind, int32_t[::1] sockets not None):
+    """Register many sockets, all or none.
+
+    Parameters
+    ----------
+    tables : Tables
+    pids, protocols, ports, addresses : arrays of int32, uint8, uint16 of shape (n,) and uint8 of shape (n, 16)
+        Of length n, or 1 for all but `pids`; their values have been checked.
+    v6only, sharing, freebind : bool
+    sockets : array of int32, shape (n,)
+        Receives the socket IDs.
+
+    Returns
+    -------
+    tuple of (int, VnasError) or None
+        Which socket was refused, and why; then none is registered.
+    """
+    cdef Py_ssize_t n = pids.shape[0], i = 0, done, end
+    cdef bint one_protocol = protocols.shape[0] == 1, one_port = ports.shape[0] == 1, one_address = addresses.shape[0] == 1
+    cdef const uint8_t* address
+    cdef int32_t process = -1
+    try:
+        while i < n:
+            end = min(n, i + CHANGES)
+            pthread_rwlock_wrlock(&tables.changing)
+            try:
+                while i < end:
+                    address = &addresses[0 if one_address else i, 0]
+                    if process < 0 or tables.c.processes.rows[process].pid != pids[i]:
+                        process = tables.process_row(pids[i])
+                    sockets[i] = tables.bind_row(
+                        process, protocol_number(protocols[0 if one_protocol else i]), ports[0 if one_port else i],
+                        load64(address), load64(address + 8), v6only, sharing, freebind)
+                    i += 1
+            finally:
+                pthread_rwlock_unlock(&tables.changing)
+    except BaseException as error:
+        for done in range(i - 1, -1, -1):       # backwards: then the rows are given back as if they had never been taken
+            tables.close(sockets[done])
+        if not isinstance(error, VnasError):
+            raise
+        return i, error
+    return None
+
+
+def close_many(Tables tables not None, const int32_t[::1] sockets not None):
+    """Close many sockets, each named once.
+
+    Raises
+    ------
+    NoSuchSocket
+        One is not open; those before it are closed.
+    """
+    cdef Py_ssize_t n = sockets.shape[0], i = 0, end
+    while i < n:
+        end = min(n, i + CHANGES)
+        pthread_rwlock_wrlock(&tables.changing)
+        try:
+            while i < end:
+                tables.check_open(sockets[i])
+                tables.drop_socket(sockets[i])
+                i += 1
+        finally:
+            pthread_rwlock_unlock(&tables.changing)
