@@ -52,13 +52,16 @@ def replayed(folder: Path, gigabytes: float) -> int:
     command: list[str | Path] = [sys.executable, "-m", "vnasfast.replay", "--tables", tables, "-", "--quiet"]
     replay = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert replay.stdin is not None
-    replay.stdin.write(header)
-    for _ in range(math.ceil(gigabytes * 1e9 / len(records))):
-        replay.stdin.write(records)
-    most = _kilobytes(f"/proc/{replay.pid}/status", "VmHWM:")
-    replay.stdin.close()
+    try:
+        replay.stdin.write(header)
+        for _ in range(math.ceil(gigabytes * 1e9 / len(records))):
+            replay.stdin.write(records)
+        most = _kilobytes(f"/proc/{replay.pid}/status", "VmHWM:")
+        replay.stdin.close()
+    except BrokenPipeError:
+        raise WrongAnswersError(f"the replay of a pipe ended before its end, with exit code {replay.wait()}") from None
     if replay.wait() != 0:
-        raise WrongAnswersError(f"the replay of a pipe ended with {replay.returncode}")
+        raise WrongAnswersError(f"the replay of a pipe ended with exit code {replay.returncode}")
     return most
 
 
