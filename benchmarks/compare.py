@@ -129,6 +129,7 @@ def main(
     results = Results()
     bytes_each: dict[str, float] = {}
     pipe_bytes = None
+    wrong = ""
     peer_bytes: dict[int, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="vnasfast-", dir=folder) as temporary:
         programs = _build(Path(temporary))
@@ -140,18 +141,20 @@ def main(
                 _progress(f"replaying {sizes.pipe_gigabytes:g} GB from a pipe")
                 pipe_bytes = compare_memory.replayed(Path(temporary), sizes.pipe_gigabytes)
         except WrongAnswersError as error:
-            raise click.ClickException(str(error)) from None
+            wrong = str(error)
     _progress("")
     for name, reason in results.left_out.items():
         click.echo(f"left out: {name}: {reason}", err=True)
     rows = list(results.rows())
     _print(rows)
     _print_bytes(peer_bytes)
-    judged = [] if smoke else list(_verdicts(results, only or GROUPS, sizes, bytes_each, pipe_bytes))
+    judged = [] if smoke or wrong else list(_verdicts(results, only or GROUPS, sizes, bytes_each, pipe_bytes))
     for verdict in judged:
         click.echo(verdicts.line(verdict))
     about["load average at the end"] = machine()["load average"]
     click.echo(f"load average at the end: {about['load average at the end']}")
+    if wrong:
+        raise click.ClickException(f"{wrong}; no bar is judged")
     if data is not None:
         data.write_text(_json(about, results, rows, judged, {**peer_bytes, "vnasfast": bytes_each}))
     if plot is not None:
