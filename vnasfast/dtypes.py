@@ -18,7 +18,7 @@ FLOW_KEY = np.dtype(
     ]
 )
 
-#: The same of an IPv4 packet that is no fragment: 16 bytes. ``destination`` and ``source`` are 4 bytes in network order.
+#: The same of an IPv4 packet that is no fragment: 16 bytes. ``destination`` and ``source`` are in network order.
 FLOW_KEY_IPV4 = np.dtype(
     [
         ("destination", np.uint8, (4,)),

@@ -166,8 +166,8 @@ def ipv4_keys(keys: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
     fits = mapped[0] & mapped[1] & (keys["source_pid"] == 0) & (keys["status"] <= 0)
     if not fits.all():
         raise InvalidValue(
-            f"keys[{int(np.argmin(fits))}] does not fit FLOW_KEY_IPV4, which holds IPv4 packets without a source process"
-            " that are no fragments"
+            f"keys[{int(np.argmin(fits))}] does not fit FLOW_KEY_IPV4: it is for IPv4 packets that are no fragments"
+            " and have no source process"
         )
     narrow = np.zeros(len(keys), FLOW_KEY_IPV4)
     narrow["destination"] = keys["destination"][:, 12:]

@@ -3,14 +3,14 @@
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 
 from vnasfast.tables.counts cimport count_find
-from vnasfast.tables.family cimport IPV4, IPV6, family_of
+from vnasfast.tables.family cimport IPV4, IPV6
 from vnasfast.tables.hashing cimport HashSeed
 from vnasfast.tables.index cimport pool_give, pool_take
 from vnasfast.tables.plane cimport (
     ASK_SLOT, NO_PORT_SLOT, VNAS_ASK, VNAS_STORED, Plane, plane_affords_slot, plane_copy_slot, plane_give_slot, plane_point,
     plane_put, plane_take_slot,
 )
-from vnasfast.tables.sockets cimport Endpoint, PortRow, SocketTable, endpoint_find
+from vnasfast.tables.sockets cimport PortRow, SocketTable, endpoint_find
 from vnasfast.typedefs cimport NO_SOCKET
 
 cdef uint64_t ANY_IPV4_LO = 0xffff0000
@@ -46,11 +46,11 @@ cdef int port_reserve(SocketTable* table, Plane* plane, const HashSeed* seed, in
     """Give a port answers of its own if it may have them, and each family its own before an ANY socket of one family comes."""
     cdef PortRow* port = &table.ports[row]
     cdef uint32_t ipv4 = port.slots[IPV4], ipv6 = port.slots[IPV6]
+    one_family = port.one_family = one_family or port.one_family
     if ipv4 == ASK_SLOT:
         if not plane_affords_slot(plane, port.n_sockets + 1):
             return 0
         ipv4 = ipv6 = plane_take_slot(plane)
-        one_family = one_family or families_differ(table, row)
     if one_family and ipv6 == ipv4:
         try:
             ipv6 = plane_take_slot(plane)
@@ -82,18 +82,6 @@ cdef void port_fill(SocketTable* table, Plane* plane, const HashSeed* seed, int3
         plane_point(plane, family, port.place, slot)
 
 
-cdef bint families_differ(const SocketTable* table, int32_t row) noexcept nogil:
-    """Whether a port has ANY sockets of one family only."""
-    cdef int32_t socket = table.ports[row].first
-    cdef const Endpoint* endpoint
-    while socket >= 0:      # only asked of a port without answers: it has no plain sockets
-        endpoint = &table.endpoints[table.rows[socket].endpoint]
-        if endpoint.any and (endpoint.v6only or family_of(endpoint.hi, endpoint.lo) == IPV4):
-            return True
-        socket = table.rows[socket].next_on_port
-    return False
-
-
 cdef inline int32_t earlier(const SocketTable* table, int32_t endpoint, int32_t other) noexcept nogil:
     """Choose the endpoint whose first socket was registered first; -1 stands for none."""
     if endpoint < 0:
@@ -106,7 +94,10 @@ cdef inline int32_t earlier(const SocketTable* table, int32_t endpoint, int32_t 
 
 
 cdef int32_t first_any(const SocketTable* table, const HashSeed* seed, int32_t port, int32_t vnas, int family) noexcept nogil:
-    return earlier(table, endpoint_find(table, seed, port, vnas, 0, 0, False),
+    cdef int32_t both = endpoint_find(table, seed, port, vnas, 0, 0, False)
+    if not table.ports[port].one_family:
+        return both
+    return earlier(table, both,
                    endpoint_find(table, seed, port, vnas, 0, ANY_IPV4_LO if family == IPV4 else 0, family == IPV6))
 
 

@@ -60,6 +60,7 @@ cdef struct PortRow:
     int32_t n_sockets
     int32_t first, last             # sockets in order of registration
     uint32_t place                  # in the directory: protocol number << 16 | port
+    bint one_family                 # ANY sockets of one family came here since the port opened
 
 cdef struct SocketTable:
     int32_t* directory              # [N_PROTOCOLS << 16]: port row + 1; 0: no socket
