@@ -14,15 +14,14 @@ from model import Address, packed16, splitmix64, word
 from numpy.typing import NDArray
 
 from vnasfast import ServerMachine
-from vnasfast.tables.check import probe_lengths
+from vnasfast.tables.check import crowded_out, probe_lengths
 
 KNOWN_SEED = 1
 OTHER_SEEDS = [0, 2, 3, 0xFFFF_FFFF, 2**63, 0x0123_4567_89AB_CDEF]
 N_COLLIDING = 512
 N_REGULAR = 4096
-# At a load of a half the longest run of n random keys is about ln(n) / 0.19, 43 of 4096. One product spreads regular
-# keys less evenly under a seed in fifty: 130 were seen. Nobody can choose that seed.
-MOST_PROBES = 160
+# At a load of a half the longest run of n random keys is about ln(n) / 0.19, 43 of 4096.
+MOST_PROBES = 80
 
 
 def longest(machine: ServerMachine) -> int:
@@ -32,19 +31,15 @@ def longest(machine: ServerMachine) -> int:
     return max(lengths.values())
 
 
-def colliding(
-    first_word: Callable[[NDArray[np.uint64]], NDArray[np.uint64]], second: int = 0, *, twice: bool = False
-) -> list[int]:
+def colliding(first_word: Callable[[NDArray[np.uint64]], NDArray[np.uint64]], second: int = 0) -> list[int]:
     """Give numbers whose hashes under the known seed have the same upper 9 bits.
 
-    A hash is `mix` of two words, the number's by `first_word` and `second`, each under a word of the seed; numbers that
-    are no addresses are mixed twice.
+    A hash is `mix` of two words, the number's by `first_word` and `second`, each under a word of the seed, mixed again.
     """
     numbers = np.random.default_rng(9).integers(2, 2**31, 700 * N_COLLIDING, np.uint64)
     words = seeds(KNOWN_SEED)
     hashes = mixed(first_word(numbers) ^ np.uint64(words[0]), second ^ words[1])
-    if twice:
-        hashes = mixed(hashes ^ np.uint64(words[2]), words[3] | 1)
+    hashes = mixed(hashes ^ np.uint64(words[2]), words[3] | 1)
     found = np.unique(numbers[hashes >> np.uint64(55) == 0])[:N_COLLIDING].tolist()
     assert len(found) == N_COLLIDING
     return found
@@ -117,8 +112,8 @@ IPV6_FIRST_WORD = word(packed16(IPv6Address(IPV6_PREFIX))[:8])
 COLLISIONS = {
     "IPv4 addresses": lambda seed: with_addresses(seed, [ipv4(n) for n in colliding(last_word_of_ipv4)]),
     "IPv6 addresses": lambda seed: with_addresses(seed, [ipv6(n) for n in colliding(last_word, IPV6_FIRST_WORD)]),
-    "PIDs": lambda seed: with_pids(seed, colliding(number_itself, twice=True)),
-    "VNAS IDs": lambda seed: with_vnases(seed, colliding(number_itself, twice=True)),
+    "PIDs": lambda seed: with_pids(seed, colliding(number_itself)),
+    "VNAS IDs": lambda seed: with_vnases(seed, colliding(number_itself)),
 }
 
 
@@ -171,7 +166,10 @@ REGULAR = dict(regular_addresses())
 @pytest.mark.parametrize("what", REGULAR)
 def test_regular_addresses_spread(what: str) -> None:
     for seed in (KNOWN_SEED, *OTHER_SEEDS):
-        assert longest(with_addresses(seed, REGULAR[what])) <= MOST_PROBES, seed
+        machine = with_addresses(seed, REGULAR[what])
+        assert longest(machine) <= MOST_PROBES, seed
+        # By chance one in 250 finds no room in its line of the data plane.
+        assert sum(crowded_out(machine.tables)) <= len(REGULAR[what]) // 20, seed
 
 
 def test_the_same_address_on_every_vlan_spreads() -> None:

@@ -142,7 +142,7 @@ static inline __attribute__((always_inline)) void LOOKUP(locate_ipv6)(
     const VnasPlane *plane, const VnasLines *table, const VnasKey *key, VnasBatch *batch, uint32_t i)
 {
     uint64_t hash = vnas_ipv6_hash(plane, key->hi, key->lo, key->vlan);
-    batch->key[i] = (uint32_t)hash;
+    batch->key[i] = vnas_ipv6_key(hash);
     batch->line[i] = (uint32_t)(hash >> 32) >> table->shift << 6;
 }
 

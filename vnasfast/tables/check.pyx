@@ -289,8 +289,6 @@ def probe_lengths(Tables tables not None):
     Returns
     -------
     dict of str to int
-        And under "IPv4 crowded out" and "IPv6 crowded out" the addresses that found no room in their line of the data plane, for which the
-        control plane answers.
     """
     cdef const MachineTables* c = &tables.c
     return {
@@ -303,6 +301,14 @@ def probe_lengths(Tables tables not None):
         "loopback owners": index_longest_probe(&c.sockets.loopback_owners.index),
         "specific": index_longest_probe(&c.sockets.specific.index),
         "routes": index_longest_probe(&c.routes.index),
-        "IPv4 crowded out": c.plane.n_elsewhere[0],
-        "IPv6 crowded out": c.plane.n_elsewhere[1],
     }
+
+
+def crowded_out(Tables tables not None):
+    """Count the addresses, IPv4 and IPv6, that found no room in their line of the data plane: the control plane answers for them.
+
+    Returns
+    -------
+    tuple of (int, int)
+    """
+    return tables.c.plane.n_elsewhere[0], tables.c.plane.n_elsewhere[1]

@@ -43,6 +43,7 @@ cdef extern from "vnasfast/tables/plane.h":
 
     uint32_t ipv4_hash "vnas_ipv4_hash"(const VnasPlane* plane, uint32_t address, uint32_t vlan) noexcept nogil
     uint64_t ipv6_hash "vnas_ipv6_hash"(const VnasPlane* plane, uint64_t hi, uint64_t lo, uint32_t vlan) noexcept nogil
+    uint32_t ipv6_key "vnas_ipv6_key"(uint64_t hash) noexcept nogil
     int32_t stored_answer "vnas_stored_answer"(const VnasPlane* plane, uint32_t family, uint32_t place,
                                                uint32_t owner) noexcept nogil
 

@@ -177,7 +177,7 @@ cdef inline VnasLine* line_of(const Plane* plane, VnasLines* table, bint ipv6, u
     cdef uint64_t hash
     if ipv6:
         hash = ipv6_hash(&plane.c, hi, lo, vlan)
-        key[0] = <uint32_t>hash
+        key[0] = ipv6_key(hash)
         return &table.lines[<uint32_t>(hash >> 32) >> table.shift]
     key[0] = <uint32_t>(lo >> 32)
     return &table.lines[ipv4_hash(&plane.c, key[0], vlan) >> table.shift]
@@ -272,6 +272,7 @@ cdef void plane_remove_address(Plane* plane, int32_t row, uint64_t hi, uint64_t 
                 line.values[i] == <uint32_t>row + VNAS_FIRST_IPV6_ROW if ipv6 else line.values[i] >> 20 == vlan):
             begin_change(plane.c.address_changes)
             store_word(line.values[i], 0)
+            store_word(line.keys[i], 0)     # or it would hide the same address on another VLAN behind it
             end_change(plane.c.address_changes)
             plane.n_lined[ipv6] -= 1
             return

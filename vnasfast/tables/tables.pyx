@@ -145,12 +145,15 @@ cdef class Tables:
 
     def validate(self, int32_t pid, const uint8_t[::1] address not None, str interface not None, uint16_t vlan):
         """Register (VLAN, address) for the VNAS of a process; False when it is registered already."""
-        cdef int32_t vnas = self.c.processes.rows[self.process_row(pid)].vnas
+        cdef int32_t number = self.interfaces.acquire(interface)    # first: what runs Python may let other threads change things
+        cdef int32_t row = process_find(&self.c.processes, &self.c.seed, pid)
         cdef uint64_t hi = load64(&address[0]), lo = load64(&address[8])
-        cdef int32_t number
-        if address_find(&self.c.addresses, &self.c.seed, hi, lo, vlan) >= 0:
+        cdef int32_t vnas
+        if row < 0 or address_find(&self.c.addresses, &self.c.seed, hi, lo, vlan) >= 0:
+            self.interfaces.release(number)
+            self.process_row(pid)
             return False
-        number = self.interfaces.acquire(interface)
+        vnas = self.c.processes.rows[row].vnas
         pthread_rwlock_wrlock(&self.changing)
         try:
             address_add(&self.c.addresses, &self.c.plane, &self.c.seed, hi, lo, vlan, vnas, number)
