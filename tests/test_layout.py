@@ -22,7 +22,7 @@ ALLOWED = {
     "outcome": set(),
     "columns": {"dtypes", "errors"},
     "capture": {"typedefs", "errors"},
-    "parse": {"typedefs", "dtypes", "errors", "columns"},
+    "parse": {"typedefs", "dtypes", "errors", "columns", "vector"},
     "tables": {"typedefs", "errors"},
     "vector": {"errors"},
     "dispatch": {"typedefs", "dtypes", "errors", "outcome", "columns", "parse", "tables", "vector"},

@@ -1,12 +1,16 @@
 """Plain frames to narrow keys: which frames these are, and that a narrow key says what the wide one says."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packet_strategies import frames
 
-from vnasfast import InvalidValue, ipv4_keys
+from vnasfast import InvalidValue, ipv4_keys, vector
 from vnasfast.dtypes import FLOW_KEY_IPV4
 from vnasfast.parse import parse_frames, parse_plain
 
@@ -112,3 +116,16 @@ def test_refuses_frames_outside_the_buffer_and_too_many():
         parse_plain(b"", [0] * 65537, [0] * 65537, 1)
     with pytest.raises(InvalidValue, match="lengths"):
         parse_plain(bytes(60), [0, 0], [60], 1)
+
+
+@pytest.mark.skipif("VNASFAST_VECTOR" in os.environ, reason="one path is asked for")
+@pytest.mark.parametrize("path", vector.paths)
+def test_each_vector_path(path):
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", __file__],
+        env={**os.environ, "VNASFAST_VECTOR": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout

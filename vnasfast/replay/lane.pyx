@@ -1,9 +1,10 @@
 """Frames of a window to the counters: headers, keys, sockets, a piece of frames at a time, no Python object a frame."""
 
 from libc.stdint cimport INT64_MAX, INT64_MIN, UINT64_MAX, int32_t, int64_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset
 
+from vnasfast.capture.pcap cimport FrameSums, pcap_common_columns, pcap_is_common
 from vnasfast.capture.pcapng cimport PcapngState
 from vnasfast.capture.reader cimport Capture
 from vnasfast.capture.walker cimport InterfaceRow, records_columns
@@ -20,21 +21,19 @@ from vnasfast.tables.tables cimport pthread_rwlock_rdlock, pthread_rwlock_unlock
 from vnasfast.typedefs cimport FIRST_FRAGMENT, LATER_FRAGMENT, FlowKey, FlowKeyIpv4
 
 
-cdef void add_totals(Lane lane) noexcept nogil:
-    """Fill the times of the piece, and add it to the totals."""
+cdef void read_columns(Lane lane, const uint32_t* starts, size_t n, FrameSums* sums) noexcept nogil:
+    """Read the headers of the piece's records."""
     cdef const InterfaceRow* rows = lane.run.rows
+    cdef const PcapngState* pcapng = &lane.run.pcapng if lane.capture.is_pcapng else NULL
     cdef const uint16_t* interfaces = lane.block.interfaces
-    cdef const uint32_t* lengths = lane.block.lengths
-    cdef const uint32_t* wire_lengths = lane.block.wire_lengths
     cdef int64_t* times_ns = lane.times_ns
-    cdef CaptureTotals* totals = &lane.totals
-    cdef size_t n = lane.block.n
-    cdef size_t i
-    cdef uint64_t n_bytes = 0, captured_bytes = 0
-    cdef int64_t first = INT64_MAX
-    cdef int64_t last = INT64_MIN
     cdef int64_t before = 0
-    cdef int64_t disorder = 0
+    cdef size_t i
+    if pcapng == NULL and pcap_is_common(&lane.capture.pcap):
+        lane.row_packets[0] += n
+        pcap_common_columns(&lane.capture.pcap, lane.window.base, starts, n, &lane.block, times_ns, sums)
+        return
+    records_columns(&lane.capture.pcap, pcapng, lane.window.base, starts, n, &lane.block)
     if lane.run.n_rows == 1:
         lane.row_packets[0] += n
         fill_times(&rows[0].time, lane.block.ticks, n, times_ns)
@@ -42,13 +41,25 @@ cdef void add_totals(Lane lane) noexcept nogil:
         for i in range(n):
             lane.row_packets[interfaces[i]] += 1
             times_ns[i] = time_ns(&rows[interfaces[i]].time, lane.block.ticks[i])
+    sums.bytes = sums.captured_bytes = sums.disorder = 0
     for i in range(n):
-        n_bytes += wire_lengths[i]
-        captured_bytes += lengths[i]
-        # Below 0 where a time is, or where it lies before the one before; between times from 0 on no difference overflows.
-        disorder |= times_ns[i] | <int64_t>(<uint64_t>times_ns[i] - <uint64_t>before)
+        sums.bytes += lane.block.wire_lengths[i]
+        sums.captured_bytes += lane.block.lengths[i]
+        # Between times from 0 on no difference overflows.
+        sums.disorder |= times_ns[i] | <int64_t>(<uint64_t>times_ns[i] - <uint64_t>before)
         before = times_ns[i]
-    if disorder >= 0 and times_ns[0] > 0:       # nearly always: then none is 0, which stands for no time
+
+
+cdef void read_piece(Lane lane, const uint32_t* starts, size_t n) noexcept nogil:
+    """Read the headers of the piece's records, and add it to the totals."""
+    cdef const int64_t* times_ns = lane.times_ns
+    cdef CaptureTotals* totals = &lane.totals
+    cdef FrameSums sums
+    cdef size_t i
+    cdef int64_t first = INT64_MAX
+    cdef int64_t last = INT64_MIN
+    read_columns(lane, starts, n, &sums)
+    if sums.disorder >= 0 and times_ns[0] > 0:      # nearly always: then none is 0, which stands for no time
         first = times_ns[0]
         last = times_ns[n - 1]
     else:
@@ -60,8 +71,8 @@ cdef void add_totals(Lane lane) noexcept nogil:
         totals.first_ns = first if totals.first_ns == 0 else min(first, totals.first_ns)
         totals.last_ns = last if totals.last_ns == 0 else max(last, totals.last_ns)
     totals.packets += n
-    totals.bytes += n_bytes
-    totals.captured_bytes += captured_bytes
+    totals.bytes += sums.bytes
+    totals.captured_bytes += sums.captured_bytes
 
 
 cdef size_t same_link_type(Lane lane, size_t start) noexcept nogil:
@@ -137,6 +148,8 @@ cdef size_t dispatch_piece(Lane lane, size_t n_plain) noexcept nogil:
     if n_plain == n:
         return dispatch_block_ipv4(
             lane.dispatcher, lane.plain_keys, n, lane.results, True, lane.block.wire_lengths, lane.times_ns)
+    if n_plain == 0:
+        return dispatch_block(lane.dispatcher, lane.keys, n, lane.results, NULL, True, lane.block.wire_lengths, lane.times_ns)
     return (
         dispatch_chosen(lane, lane.places, n_plain, lane.plain_keys, NULL)
         + dispatch_chosen(lane, lane.others, n - n_plain, NULL, lane.keys)
@@ -169,11 +182,9 @@ cdef void count_misses(Lane lane, size_t n_plain) noexcept nogil:
 cdef void process_piece(Lane lane, const uint32_t* starts, size_t n, Turn* handing_over, uint64_t ticket) noexcept nogil:
     cdef uint64_t begun = now_ns()
     cdef uint64_t read, waited, parsed, dispatched
-    cdef const PcapngState* pcapng = &lane.run.pcapng if lane.capture.is_pcapng else NULL
     cdef bint fragments
     cdef size_t n_plain, n_missed
-    records_columns(&lane.capture.pcap, pcapng, lane.window.base, starts, n, &lane.block)
-    add_totals(lane)
+    read_piece(lane, starts, n)
     read = now_ns()
     n_plain = parse_piece(lane, &fragments)
     if fragments:
@@ -253,7 +264,7 @@ cdef class Lane:
         self.block.lengths = <uint32_t*>malloc(PIECE * sizeof(uint32_t))
         self.block.wire_lengths = <uint32_t*>malloc(PIECE * sizeof(uint32_t))
         self.block.ticks = <uint64_t*>malloc(PIECE * sizeof(uint64_t))
-        self.block.interfaces = <uint16_t*>malloc(PIECE * sizeof(uint16_t))
+        self.block.interfaces = <uint16_t*>calloc(PIECE, sizeof(uint16_t))
         self.block.capacity = PIECE
         self.times_ns = <int64_t*>malloc(PIECE * sizeof(int64_t))
         self.keys = <FlowKey*>malloc(PIECE * sizeof(FlowKey))
@@ -308,6 +319,7 @@ cdef class Lane:
         self.capture = capture
         self.window = capture.new_window()
         memset(&self.totals, 0, sizeof(CaptureTotals))
+        memset(self.block.interfaces, 0, PIECE * sizeof(uint16_t))
         if self.row_packets != NULL:
             memset(self.row_packets, 0, self.n_row_packets * sizeof(uint64_t))
         return 0

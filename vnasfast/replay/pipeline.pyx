@@ -222,17 +222,21 @@ cdef class Pipeline:
         turn_set(&self.walking, first)
         turn_set(&self.handing_over, first)
         turn_set(&self.gone, 0)
-        for helper in self.lanes[1:]:
-            if (n_helpers + 2) * _WINDOWS_A_LANE > windows:
-                break
-            try:
-                _thread.start_new_thread(self._help, (helper,))
-            except RuntimeError:    # no more threads: those that there are do the work
-                break
-            n_helpers += 1
-        with nogil:
-            run_lane(self, lane)
-            turn_wait(&self.gone, n_helpers)
+        try:
+            for helper in self.lanes[1:]:
+                if (n_helpers + 2) * _WINDOWS_A_LANE > windows:
+                    break
+                try:
+                    _thread.start_new_thread(self._help, (helper,))
+                except RuntimeError:    # no more threads: those that there are do the work
+                    break
+                n_helpers += 1
+            with nogil:
+                run_lane(self, lane)
+        finally:
+            with nogil:
+                flag_set(&self.stopping)
+                turn_wait(&self.gone, n_helpers)
         return 0
 
     def _help(self, Lane lane):
