@@ -157,7 +157,7 @@ cdef inline void pcap_common_columns(
     const PcapState* state, const uint8_t* base, const uint32_t* starts, size_t n, FrameBlock* block, int64_t* times_ns,
     FrameSums* sums,
 ) noexcept nogil:
-    """What pcap_columns does, times and sums in the same loop: 25 instructions a frame instead of 50.
+    """What pcap_columns does, times and sums in the same loop: 31 instructions a frame instead of 55.
 
     `interfaces` of the block must be zero already. Any thread.
     """

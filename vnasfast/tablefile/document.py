@@ -43,9 +43,8 @@ class TableFile:
     def __init__(self, text: str, name: str) -> None:
         self.text = text
         self.name = name
-        self.tables = read_plain(text)
-        if self.tables is None:
-            self.tables = _read_toml(text, name)
+        plain = read_plain(text)
+        self.tables = _read_toml(text, name) if plain is None else plain
         if "embodiment" not in self.tables:
             self.fail("embodiment", problem="missing: it must be 1 or 2")
         number = Key(integer("embodiment", 1, 2))

@@ -81,18 +81,19 @@ def _fill_addresses(
     pid_in = {vnas: pid for pid, vnas in vnas_of.items()}
     free = (pid for pid in range(MOST, 1, -1) if pid not in vnas_of)
     started = []
-    first: dict[tuple[int, bytes], str] = {}
+    first: dict[tuple[int, bytes], Path] = {}
+    validate = machine.tables.validate  # all values are checked, as those of sockets
     for path, row in _ordered_addresses(file, any_tables):
         vnas = row["vnas"]
         if vnas not in pid_in:  # its processes have exited, but an address can only be asked for by a process
             pid_in[vnas] = machine.vnas_start(1, vnas, pid=next(free))
             started.append(pid_in[vnas])
-        address = unpacked_address(row["address"])
-        if not machine.validate(pid_in[vnas], address, row["interface"], vlan=row["vlan"]):
+        if not validate(pid_in[vnas], row["address"], row["interface"], row["vlan"]):
             vlan = f" on VLAN {row['vlan']}" if row["vlan"] else ""
-            problem = f"{first[row['vlan'], row['address']]} registers {address}{vlan} already: remove one"
+            place = written(first[row["vlan"], row["address"]])
+            problem = f"{place} registers {unpacked_address(row['address'])}{vlan} already: remove one"
             file.fail(*path, "address", problem=problem)
-        first[row["vlan"], row["address"]] = written(path)
+        first[row["vlan"], row["address"]] = path
     for pid in started:
         machine.exit(pid)
 
