@@ -86,7 +86,7 @@ class TableFile:
         """Yield the rows of a table, each with the values of all its keys."""
         table = ".".join(part for part in path if isinstance(part, str))
         keys = {embodiment: tables.get(table, {}) for embodiment, tables in TABLES.items()}
-        found = (self.tables or {}).get(table, ()) if found is None else found
+        found = self.tables.get(table, ()) if found is None else found
         if not isinstance(found, list | tuple) or not all(isinstance(row, dict) for row in found):
             self.fail(*path, problem=f"no list of tables: write [[{table}]] above the keys of each row")
         at_once = _rows_at_once(keys[self.embodiment], found)
