@@ -28,8 +28,11 @@ ALLOWED = {
     "dispatch": {"typedefs", "dtypes", "errors", "outcome", "columns", "parse", "tables", "vector"},
     "bulk": {"columns", "errors", "parse", "tables", "values"},
     "values": {"errors", "parse"},
-    "tablefile": {"errors", "parse", "tables", "values", "machine"},
-    "machine": {"outcome", "errors", "parse", "tables", "dispatch", "values", "tablefile", "bulk"},
+    "files": set(),
+    "tablefile": {"errors", "files", "parse", "tables", "values", "views", "machine"},
+    "views": {"outcome", "errors", "parse", "tables", "dispatch", "values", "tablefile"},
+    "snapshot": {"errors", "files", "parse", "tables", "values", "views"},
+    "machine": {"errors", "parse", "tables", "values", "tablefile", "bulk", "views", "snapshot"},
 }
 
 

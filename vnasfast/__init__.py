@@ -10,7 +10,8 @@ Data flows one way::
        ↑
     tables/      processes, ANY addresses, ports and sockets, routes
 
-:class:`ServerMachine` holds the tables and dispatches by them, one packet or many at once; Cython code may
+:class:`ServerMachine` holds the tables and dispatches by them, one packet or many at once; a :class:`Snapshot` of it is frozen, and
+can be pickled and mapped from a file by many processes. Cython code may
 ``cimport vnasfast.dispatch.steps`` and below. ``python -m vnasfast.replay capture.pcap`` joins all stages.
 """
 
@@ -34,11 +35,13 @@ from vnasfast.errors import (
     AddressInUse,
     AddressNotAvailable,
     CaptureError,
+    FrozenError,
     InvalidValue,
     MissingExtra,
     NoSuchProcess,
     NoSuchSocket,
     ProcessExists,
+    SnapshotError,
     TableFileError,
     VnasError,
 )
@@ -49,6 +52,7 @@ from vnasfast.tables.rows import AddressRow, ProcessRow, RouteRow, SocketRow, Us
 if TYPE_CHECKING:
     from vnasfast.dtypes import FLOW_KEY, FLOW_KEY_IPV4
     from vnasfast.parse.keys import flow_keys, ipv4_keys
+    from vnasfast.snapshot import Snapshot
 
 __all__ = [
     "FLOW_KEY",
@@ -59,6 +63,7 @@ __all__ = [
     "CaptureError",
     "Delivery",
     "Explanation",
+    "FrozenError",
     "InvalidValue",
     "MissingExtra",
     "NoSuchProcess",
@@ -68,6 +73,8 @@ __all__ = [
     "ProcessRow",
     "RouteRow",
     "ServerMachine",
+    "Snapshot",
+    "SnapshotError",
     "SocketRow",
     "Step",
     "TableFileError",
@@ -96,4 +103,6 @@ def __getattr__(name: str) -> object:
         return getattr(import_module("vnasfast.dtypes"), name)
     if name in ("flow_keys", "ipv4_keys"):
         return getattr(import_module("vnasfast.parse.keys"), name)
+    if name == "Snapshot":
+        return import_module("vnasfast.snapshot").Snapshot
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -109,6 +109,43 @@ class TableFileError(VnasError, ValueError):
         return ": ".join(part for part in (place, self.key, self.problem) if part)
 
 
+class SnapshotError(VnasError, ValueError):
+    """A snapshot can't be used.
+
+    Attributes
+    ----------
+    name : str
+        The file's name.
+    problem : str
+        What is wrong, and what to do.
+    """
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(name, problem)
+        self.name = name
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.problem}"
+
+
+class FrozenError(VnasError, AttributeError):
+    """A snapshot does not change.
+
+    Attributes
+    ----------
+    wish : str
+        What was asked of it.
+    """
+
+    def __init__(self, wish: str) -> None:
+        super().__init__(wish)
+        self.wish = wish
+
+    def __str__(self) -> str:
+        return f"a snapshot does not change: {self.wish} on the machine that it is of, and freeze that again"
+
+
 class MissingExtra(VnasError, ImportError):
     """An optional part is not installed; the message says which to install."""
 

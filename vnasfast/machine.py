@@ -2,40 +2,35 @@
 
 import os
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from vnasfast import tablefile
-from vnasfast.dispatch.dispatcher import Dispatcher
-from vnasfast.dispatch.explain import explain_frame, explain_key
-from vnasfast.dispatch.explanation import Explanation
 from vnasfast.errors import AddressNotAvailable, InvalidValue
-from vnasfast.outcome import Outcome
 from vnasfast.parse.fragments import FragmentTable
-from vnasfast.parse.text import protocol_name
-from vnasfast.tables.check import check_tables
-from vnasfast.tables.rows import AddressRow, ProcessRow, RouteRow, SocketRow, Usage
 from vnasfast.tables.tables import Tables
 from vnasfast.values import (
+    MOST,
     checked,
+    checked_pid,
     packed_address,
     packed_network,
     transport_number,
     unpacked_address,
-    unpacked_network,
 )
+from vnasfast.views import TableViews
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
     from vnasfast.parse.keys import Addresses, Numbers, Protocols
+    from vnasfast.snapshot import Snapshot
 
-_MOST = 2**31 - 1
 _ANY_IPV4 = packed_address("0.0.0.0")  # noqa: S104 - the name of ANY, nothing is bound
 _ANY_IPV6 = bytes(16)
 
 
-class ServerMachine(Dispatcher):
+class ServerMachine(TableViews):
     """One operating system that serves as several machines: its processes, addresses, sockets and routes.
 
     Process 1 exists in VNAS 0. An operation that raises changes nothing.
@@ -84,7 +79,7 @@ class ServerMachine(Dispatcher):
         ------
         NoSuchProcess, ProcessExists, InvalidValue
         """
-        return self.tables.start(_pid(parent), None, None if pid is None else _pid(pid))
+        return self.tables.start(checked_pid(parent), None, None if pid is None else checked_pid(pid))
 
     def vnas_start(self, parent: int, vnas: int, *, pid: int | None = None) -> int:
         """Start a child in a named VNAS.
@@ -107,8 +102,8 @@ class ServerMachine(Dispatcher):
         ------
         NoSuchProcess, ProcessExists, InvalidValue
         """
-        vnas = checked(vnas, "VNAS ID", 0, _MOST)
-        return self.tables.start(_pid(parent), vnas, None if pid is None else _pid(pid))
+        vnas = checked(vnas, "VNAS ID", 0, MOST)
+        return self.tables.start(checked_pid(parent), vnas, None if pid is None else checked_pid(pid))
 
     def exit(self, pid: int) -> None:
         """Remove a process and close its sockets; its children go to process 1 and keep their VNAS.
@@ -119,7 +114,7 @@ class ServerMachine(Dispatcher):
         InvalidValue
             Process 1 can't exit.
         """
-        self.tables.exit(_pid(pid))
+        self.tables.exit(checked_pid(pid))
 
     # ---- interface addresses ---------------------------------------------------------------------------------------
 
@@ -147,7 +142,7 @@ class ServerMachine(Dispatcher):
         """
         if not isinstance(interface, str) or not interface:
             raise InvalidValue(f"{interface!r} is no interface name: it must be a text such as eth0")
-        return self.tables.validate(_pid(pid), _specific(address), interface, checked(vlan, "VLAN ID", 0, 4095))
+        return self.tables.validate(checked_pid(pid), _specific(address), interface, checked(vlan, "VLAN ID", 0, 4095))
 
     def invalidate(self, pid: int, address: str | IPv4Address | IPv6Address, *, vlan: int = 0) -> bool:
         """Take an address down, if it is registered with the VNAS of the asking process.
@@ -161,7 +156,7 @@ class ServerMachine(Dispatcher):
         ------
         NoSuchProcess, InvalidValue
         """
-        return self.tables.invalidate(_pid(pid), _specific(address), checked(vlan, "VLAN ID", 0, 4095))
+        return self.tables.invalidate(checked_pid(pid), _specific(address), checked(vlan, "VLAN ID", 0, 4095))
 
     # ---- sockets ---------------------------------------------------------------------------------------------------
 
@@ -213,7 +208,7 @@ class ServerMachine(Dispatcher):
         if v6only and packed.startswith(_ANY_IPV4[:12]):
             raise InvalidValue(f"v6only makes no sense for the IPv4 address {unpacked_address(packed)}")
         try:
-            return self.tables.bind(_pid(pid), number, port, packed, v6only, sharing, freebind)
+            return self.tables.bind(checked_pid(pid), number, port, packed, v6only, sharing, freebind)
         except AddressNotAvailable as error:
             raise AddressNotAvailable(f"{address}: {error.strerror}") from None
 
@@ -255,7 +250,7 @@ class ServerMachine(Dispatcher):
         ------
         NoSuchSocket
         """
-        self.tables.close(checked(socket, "socket ID", 0, _MOST))
+        self.tables.close(checked(socket, "socket ID", 0, MOST))
 
     # ---- routes ----------------------------------------------------------------------------------------------------
 
@@ -276,113 +271,25 @@ class ServerMachine(Dispatcher):
         """Remove the route of exactly this network; False when there is none."""
         return self.tables.remove_route(*packed_network(network))
 
-    def source_address(self, pid: int, destination: str | IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-        """Choose the source address of a request or reply (source address setting).
+    # ---- frozen ----------------------------------------------------------------------------------------------------
 
-        The process's VNAS; the interface to which the destination is routed; the first entry of the ANY-address
-        table, in order of registration, of the destination's family, with that VNAS and that interface.
+    def freeze(self) -> "Snapshot":
+        """Copy the tables as they are now; the copy dispatches as this machine would, and never changes.
 
-        Raises
-        ------
-        AddressNotAvailable
-            There is no route, or no such entry.
-        NoSuchProcess, InvalidValue
-        """
-        return unpacked_address(self.tables.source_address(_pid(pid), packed_address(destination)))
-
-    # ---- why -------------------------------------------------------------------------------------------------------
-
-    def explain(
-        self,
-        frame: object,
-        link_type: int | None = None,
-        *,
-        source_pid: int = 0,
-        wire_length: int | None = None,
-        time_ns: int = 0,
-    ) -> Explanation:
-        """Explain how `dispatch` decides on a frame, step by step. Changes and counts nothing.
-
-        Parameters are those of `dispatch`.
-        """
-        return explain_frame(self, frame, link_type, source_pid, wire_length, time_ns)
-
-    def explain_key(self, key: "NDArray[Any] | np.void") -> Explanation:
-        """Explain how `dispatch_batch` decides on one key of FLOW_KEY."""
-        return explain_key(self, key)
-
-    # ---- views -----------------------------------------------------------------------------------------------------
-
-    @property
-    def processes(self) -> list[ProcessRow]:
-        """The process table, by PID."""
-        return [ProcessRow(*row) for row in self.tables.process_rows()]
-
-    @property
-    def addresses(self) -> list[AddressRow]:
-        """The ANY-address table, in order of registration."""
-        return [AddressRow(unpacked_address(row[0]), *row[1:]) for row in self.tables.address_rows()]
-
-    @property
-    def sockets(self) -> list[SocketRow]:
-        """The socket table, in order of registration."""
-        return [
-            SocketRow(row[0], protocol_name(row[1]), row[2], unpacked_address(row[3]), *row[4:])
-            for row in self.tables.socket_rows()
-        ]
-
-    @property
-    def ports(self) -> dict[tuple[str, int], list[int]]:
-        """The port table: (protocol, port) → its sockets, in order of registration."""
-        ports: dict[tuple[str, int], list[int]] = {}
-        for row in self.sockets:
-            ports.setdefault((row.protocol, row.port), []).append(row.socket)
-        return ports
-
-    @property
-    def routes(self) -> list[RouteRow]:
-        """The routing table, in order of registration, the default last."""
-        return [
-            RouteRow(unpacked_network(network, length), interface)
-            for network, length, interface in self.tables.route_rows()
-        ]
-
-    @property
-    def any_tables(self) -> dict[int, list[AddressRow]]:
-        """The second embodiment's view: VNAS ID → its own ANY-address table, in order of registration."""
-        any_tables: dict[int, list[AddressRow]] = {}
-        for row in self.addresses:
-            any_tables.setdefault(row.vnas, []).append(row)
-        return any_tables
-
-    @property
-    def outcomes(self) -> dict[Outcome, Usage]:
-        """What became of all packets counted so far."""
-        return {Outcome(-number): usage for number, usage in enumerate(self.tables.outcome_usage())}
-
-    def usage_of_vnas(self) -> dict[int, Usage]:
-        """Map each VNAS ID to the packets of its sockets, those closed since included."""
-        return self.tables.vnas_usage()
-
-    def owns(self, vnas: int, address: str | IPv4Address | IPv6Address) -> bool:
-        """Tell whether a VNAS may bind an address without freebind."""
-        return self.tables.owns(checked(vnas, "VNAS ID", 0, _MOST), packed_address(address))
-
-    def check(self) -> None:
-        """Walk all tables and hold every invariant; for tests and for the suspicious.
+        Returns
+        -------
+        Snapshot
 
         Raises
         ------
-        AssertionError
+        InvalidValue
+            `names` holds what is no VNAS ID, or no text.
         """
-        check_tables(self.tables)
-        self.fragments.check()
+        from vnasfast.snapshot import Snapshot  # noqa: PLC0415 (few freeze)
+
+        return Snapshot.of(self)
 
     # ---- files -----------------------------------------------------------------------------------------------------
-
-    def to_toml(self, *, embodiment: int = 1) -> str:
-        """Write the tables as the text of a table file, in the first or second embodiment."""
-        return tablefile.to_toml(self, embodiment)
 
     def save(self, path: str | os.PathLike[str], *, embodiment: int = 1) -> None:
         """Write the tables to a table file, in place of what it held, at once or not at all."""
@@ -412,10 +319,6 @@ class ServerMachine(Dispatcher):
         machine = cls(seed=seed)
         tablefile.fill(machine, *tablefile.read(path))
         return machine
-
-
-def _pid(pid: object) -> int:
-    return checked(pid, "PID", 1, _MOST)
 
 
 def _specific(address: object) -> bytes:

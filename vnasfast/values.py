@@ -5,6 +5,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 from vnasfast.errors import InvalidValue
 from vnasfast.parse.text import PORT_PROTOCOLS, address_bytes, address_of, protocol_name, protocol_number
 
+#: The largest PID, VNAS ID and socket ID.
+MOST = 2**31 - 1
+
 _MAPPED = bytes(10) + b"\xff\xff"
 
 PROTOCOLS = {protocol_name(number): number for number in PORT_PROTOCOLS}
@@ -70,3 +73,8 @@ def checked(value: object, what: str, low: int, high: int) -> int:
     if index is None or isinstance(value, bool) or not low <= index() <= high:
         raise InvalidValue(f"{value!r} is no {what}: it must be an integer from {low} to {high}")
     return int(index())
+
+
+def checked_pid(pid: object) -> int:
+    """Return a PID."""
+    return checked(pid, "PID", 1, MOST)

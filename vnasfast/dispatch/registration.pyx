@@ -6,7 +6,7 @@ from vnasfast.tables.family cimport family_of
 from vnasfast.tables.hashing cimport hash_flow
 from vnasfast.tables.ports cimport first_any
 from vnasfast.tables.sockets cimport Endpoint, endpoint_find, port_find
-from vnasfast.tables.tables cimport MachineTables
+from vnasfast.tables.tables cimport MachineTables, members_of
 from vnasfast.typedefs cimport NO_PORT, NO_SOCKET, FlowKey
 
 
@@ -16,7 +16,7 @@ cdef inline int32_t choose_member(const MachineTables* tables, int32_t endpoint_
     if endpoint.n_members == 1:
         return endpoint.first
     # A multiplication instead of a remainder: it needs no division and takes the hash's better, upper bits.
-    return endpoint.members[((hash_flow(&tables.seed, key) >> 32) * <uint64_t>endpoint.n_members) >> 32]
+    return members_of(tables, endpoint)[((hash_flow(&tables.seed, key) >> 32) * <uint64_t>endpoint.n_members) >> 32]
 
 
 cdef int32_t choose_slowly(const MachineTables* tables, const FlowKey* key, uint64_t hi, uint64_t lo, uint32_t protocol,

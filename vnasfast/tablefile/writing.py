@@ -1,25 +1,24 @@
 """From a machine to a table file."""
 
-import contextlib
 import functools
 import os
-import stat
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
 
 from vnasfast.errors import InvalidValue
+from vnasfast.files import replacing
 from vnasfast.tablefile.keys import TABLES
 from vnasfast.values import checked
 
 if TYPE_CHECKING:
-    from vnasfast.machine import ServerMachine
     from vnasfast.tables.rows import AddressRow, ProcessRow, SocketRow
+    from vnasfast.views import TableViews
 
 Row = dict[str, Any]
 
 
-def to_toml(machine: "ServerMachine", embodiment: int) -> str:
+def to_toml(machine: "TableViews", embodiment: int) -> str:
     """Write the tables as the text of a table file.
 
     Raises
@@ -35,11 +34,10 @@ def to_toml(machine: "ServerMachine", embodiment: int) -> str:
     return "\n".join(blocks)
 
 
-def save(machine: "ServerMachine", path: str | os.PathLike[str], embodiment: int) -> None:
+def save(machine: "TableViews", path: str | os.PathLike[str], embodiment: int) -> None:
     """Write the tables to a file, in place of what it held, at once or not at all.
 
-    A file that is there keeps its permissions, and a link stays a link. What is no regular file, such as
-    a terminal, is written to directly.
+    As `vnasfast.files.replacing` does.
 
     Raises
     ------
@@ -50,26 +48,8 @@ def save(machine: "ServerMachine", path: str | os.PathLike[str], embodiment: int
     except UnicodeEncodeError as error:
         problem = f"{error.object[error.start]!r} in a name can't be written as UTF-8: rename it"
         raise InvalidValue(problem) from None
-    target = os.path.realpath(path)
-    if os.path.exists(target) and not os.path.isfile(target):
-        with open(target, "wb") as file:
-            file.write(content)
-        return
-    temporary = os.path.join(os.path.dirname(target), f".vnasfast-{os.urandom(8).hex()}")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            if os.path.exists(target):
-                os.fchmod(file.fileno(), stat.S_IMODE(os.stat(target).st_mode))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError):  # the person knows the file's name, not the temporary one's
-            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-        raise
+    with replacing(path) as file:
+        file.write(content)
 
 
 @functools.lru_cache(10_000, typed=True)  # names and addresses come again and again
@@ -79,7 +59,7 @@ def _literal(value: str | int) -> str:
     return tomli_w.dumps({"x": value}).removeprefix("x = ").removesuffix("\n")
 
 
-def _rows(machine: "ServerMachine", embodiment: int) -> Iterator[tuple[str, Row]]:
+def _rows(machine: "TableViews", embodiment: int) -> Iterator[tuple[str, Row]]:
     """Yield (table, row), as they stand in the file."""
     yield from (("vnas", row) for row in _name_rows(machine))
     yield from (("processes", _process_row(row)) for row in machine.processes if row.pid != 1)
@@ -92,7 +72,7 @@ def _rows(machine: "ServerMachine", embodiment: int) -> Iterator[tuple[str, Row]
         yield "routes", {"network": "default" if network is None else str(network), "interface": interface}
 
 
-def _name_rows(machine: "ServerMachine") -> Iterator[Row]:
+def _name_rows(machine: "TableViews") -> Iterator[Row]:
     seen: dict[str, int] = {}
     keys = TABLES[1]["vnas"]
     for vnas, name in sorted(machine.names.items()):
@@ -113,7 +93,7 @@ def _address_row(row: "AddressRow") -> Row:
     return values | ({"vlan": row.vlan} if row.vlan else {})
 
 
-def _any_table_rows(machine: "ServerMachine") -> Iterator[tuple[str, Row]]:
+def _any_table_rows(machine: "TableViews") -> Iterator[tuple[str, Row]]:
     """Yield the ANY-address tables: by their first address, then those that only sockets name, by VNAS ID."""
     order = {(row.vlan, row.address): number for number, row in enumerate(machine.addresses, 1)}
     any_tables = machine.any_tables
@@ -130,7 +110,7 @@ def _any_table_rows(machine: "ServerMachine") -> Iterator[tuple[str, Row]]:
             yield "any_tables.addresses", values
 
 
-def _socket_row(machine: "ServerMachine", row: "SocketRow", embodiment: int) -> Row:
+def _socket_row(machine: "TableViews", row: "SocketRow", embodiment: int) -> Row:
     values: Row = {"protocol": row.protocol, "port": row.port}
     if embodiment == 2 and row.address.is_unspecified:
         values["address"] = f"ANY{row.vnas}"

@@ -14,7 +14,7 @@ from vnasfast.tables.routes cimport RoutingTable, prefix_word, route_find
 from vnasfast.tables.sockets cimport (
     N_PROTOCOLS, Endpoint, PortRow, SocketTable, endpoint_find,
 )
-from vnasfast.tables.tables cimport MachineTables, Tables, endpoint_of
+from vnasfast.tables.tables cimport MachineTables, Tables, endpoint_of, members_of
 from vnasfast.tables.vnases cimport vnas_find
 from vnasfast.typedefs cimport NO_SOCKET
 
@@ -221,7 +221,8 @@ cdef int check_sockets(const MachineTables* c) except -1:
             "endpoints: a key is not found")
         assert endpoint.any == is_any(endpoint.hi, endpoint.lo), "endpoints: `any` is wrong"
         assert (endpoint.members == NULL) == (endpoint.n_members == 1), "endpoints: members without need, or none"
-        members = [endpoint.members[i] for i in range(endpoint.n_members)] if endpoint.members != NULL else [endpoint.first]
+        shared = members_of(c, endpoint)
+        members = [shared[i] for i in range(endpoint.n_members)] if shared != NULL else [endpoint.first]
         assert members[0] == endpoint.first, "endpoints: the first member is another"
         orders = [table.rows[<int32_t>socket].order for socket in members]
         assert orders == sorted(orders), "endpoints: members are not in order of registration"

@@ -1,5 +1,7 @@
 """Interface names as small numbers, counted, so that names come and go without a trace."""
 
+from typing import Self
+
 
 class InterfaceNames:
     """Names of interfaces, each with a number as long as somebody uses it."""
@@ -35,6 +37,20 @@ class InterfaceNames:
     def name(self, number: int) -> str:
         """Return the name of a number in use."""
         return self._names[number]
+
+    def state(self) -> list[list[object]]:
+        """List [name, number of users] by number; without users the name means nothing."""
+        return [[name, n] for name, n in zip(self._names, self._n_users, strict=True)]
+
+    @classmethod
+    def of_state(cls, state: list[tuple[str, int]]) -> Self:
+        """Make the names that `state` listed."""
+        names = cls()
+        names._names = [name for name, _ in state]
+        names._n_users = [n for _, n in state]
+        names._numbers = {name: number for number, (name, n) in enumerate(state) if n > 0}
+        names._free = [number for number, (_, n) in enumerate(state) if n == 0]
+        return names
 
     def __len__(self) -> int:
         return len(self._numbers)

@@ -1,6 +1,6 @@
 # All tables of one machine together, and the operations that touch more than one of them.
 
-from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from vnasfast.tables.addresses cimport AddressTable
@@ -25,6 +25,7 @@ cdef struct MachineTables:
     RoutingTable routes
     Plane plane
     Usage outcomes[N_OUTCOMES]      # [-outcome]; [0]: delivered, to sockets open or closed
+    const uint8_t* image            # of a snapshot: where its endpoints' `members` are counted from; else NULL
 
 cdef inline Endpoint endpoint_of(const MachineTables* tables, int32_t socket) noexcept nogil:
     """A socket's endpoint; the one that a plain socket would have."""
@@ -39,6 +40,12 @@ cdef inline Endpoint endpoint_of(const MachineTables* tables, int32_t socket) no
     plain.first = socket
     plain.any = True
     return plain
+
+cdef inline const int32_t* members_of(const MachineTables* tables, const Endpoint* endpoint) noexcept nogil:
+    """The sockets that share an endpoint; NULL while there is one."""
+    return <const int32_t*>(<size_t>tables.image + <size_t>endpoint.members) if endpoint.members != NULL else NULL
+
+cdef void tables_free(MachineTables* tables) noexcept nogil
 
 cdef extern from *:
     """

@@ -42,6 +42,15 @@ cdef bytes address_bytes(uint64_t hi, uint64_t lo):
     return (<char*>words)[:16]
 
 
+cdef void tables_free(MachineTables* tables) noexcept nogil:
+    plane_free(&tables.plane)
+    route_free(&tables.routes)
+    socket_free(&tables.sockets)
+    address_free(&tables.addresses)
+    process_free(&tables.processes)
+    vnas_free(&tables.vnases)
+
+
 cdef class Tables:
     """The tables as compact arrays. Addresses are 16 bytes here, IPv4 mapped; ServerMachine speaks of them as people do.
 
@@ -67,12 +76,7 @@ cdef class Tables:
         self.interfaces = InterfaceNames()
 
     def __dealloc__(self):
-        plane_free(&self.c.plane)
-        route_free(&self.c.routes)
-        socket_free(&self.c.sockets)
-        address_free(&self.c.addresses)
-        process_free(&self.c.processes)
-        vnas_free(&self.c.vnases)
+        tables_free(&self.c)
         pthread_mutex_destroy(&self.counting)
         pthread_rwlock_destroy(&self.changing)
 

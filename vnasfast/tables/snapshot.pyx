@@ -1,0 +1,379 @@
+"""Tables frozen into an image, and tables that lie in one."""
+
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
+
+cimport cython
+
+from vnasfast.tables.addresses cimport AddressRow, SourceList
+from vnasfast.tables.counts cimport CountRow, CountTable
+from vnasfast.tables.image cimport IMAGE_PAGE, Image, image_copy, whole_image_pages
+from vnasfast.tables.index cimport HashIndex, RowPool, Slot
+from vnasfast.tables.plane cimport VNAS_FIRST_IPV6_ROW, VNAS_PLACES, VnasIpv6Row, VnasLine, VnasLines, VnasPorts
+from vnasfast.tables.processes cimport ProcessRow
+from vnasfast.tables.routes cimport RouteRow
+from vnasfast.tables.sockets cimport N_PROTOCOLS, Endpoint, PortRow, SocketRow
+from vnasfast.tables.tables cimport MachineTables, Tables, tables_free
+from vnasfast.tables.usage cimport Usage
+from vnasfast.tables.vnases cimport VnasRow
+
+from vnasfast.errors import FrozenError, InvalidValue, SnapshotError
+from vnasfast.tables.interfaces import InterfaceNames
+
+cdef extern from *:
+    """
+    /* Finds damage, not malice. Each step can be undone, so that one word that changed always shows; four lanes, as each step
+       waits for the one before it: 1 ms for 10 MB, where zlib's crc32 takes 9. */
+    static uint64_t vnas_checksum(const unsigned char *bytes, size_t n_bytes)
+    {
+        uint64_t lanes[4] = {1, 2, 3, 4}, sum = 0;
+        for (size_t at = 0; at + sizeof lanes <= n_bytes; at += sizeof lanes)
+            for (int i = 0; i < 4; i++) {
+                uint64_t lane = lanes[i] ^ vnas_load64(bytes + at + 8 * i);
+                lanes[i] = (lane << 29 | lane >> 35) * UINT64_C(0x9E3779B97F4A7C15);
+            }
+        for (int i = 0; i < 4; i++)
+            sum = (sum ^ lanes[i]) * UINT64_C(0xBF58476D1CE4E5B9) + (sum >> 32);
+        return sum;
+    }
+    """
+    uint64_t checksum "vnas_checksum"(const uint8_t* bytes, size_t n_bytes) noexcept nogil
+
+cdef enum:
+    # To be raised with every change of what the bytes mean; where only sizes change, `layout` tells.
+    FORMAT = 1
+    BYTE_ORDER = 0x01020304
+    CHECKED_FROM = 32           # before it are what is compared itself, and the sum
+    MOST_SECTIONS = 40
+    ALIGNED = 64                # sections, to lines of the cache; those of a page and more to pages
+
+cdef bytes MAGIC = b"\x89vnas\r\n\x1a"      # as PNG's: it shows where a file was taken for text
+
+cdef struct Section:
+    uint64_t at
+    uint64_t n_bytes
+
+cdef struct Header:
+    uint8_t[8] magic
+    uint32_t byte_order
+    uint32_t format
+    uint64_t layout             # of the structs' sizes
+    uint64_t checksum
+    uint64_t n_bytes            # of the image
+    Section text
+    Section[MOST_SECTIONS] sections
+    MachineTables tables
+
+# An array of the tables: where they point to it from, and how long it is.
+cdef struct Array:
+    void** pointer
+    size_t n_bytes
+
+cdef struct Arrays:
+    Array[MOST_SECTIONS] rows
+    int n
+
+
+# ---- which arrays there are -----------------------------------------------------------------------------------------
+
+cdef void add(Arrays* arrays, void* pointer, size_t n_bytes) noexcept nogil:
+    arrays.rows[arrays.n].pointer = <void**>pointer
+    arrays.rows[arrays.n].n_bytes = n_bytes
+    arrays.n += 1
+
+
+cdef void add_pool(Arrays* arrays, RowPool* pool, void* rows, size_t row_bytes) noexcept nogil:
+    add(arrays, rows, <size_t>pool.n_rows * row_bytes)
+    add(arrays, &pool.free_rows, <size_t>pool.n_free * sizeof(int32_t))
+
+
+cdef void add_indexed(Arrays* arrays, HashIndex* index, RowPool* pool, void* rows, size_t row_bytes) noexcept nogil:
+    add(arrays, &index.slots, (<size_t>index.mask + 1) * sizeof(Slot))
+    add_pool(arrays, pool, rows, row_bytes)
+
+
+cdef void add_counts(Arrays* arrays, CountTable* table) noexcept nogil:
+    add_indexed(arrays, &table.index, &table.pool, &table.rows, sizeof(CountRow))
+
+
+cdef void add_lines(Arrays* arrays, VnasLines** lines) noexcept nogil:
+    """Its header is part of the array: as long as there is no array its length is not known."""
+    add(arrays, lines, sizeof(VnasLines) + (sizeof(VnasLine) << (32 - lines[0].shift)) if lines[0] != NULL else 0)
+
+
+cdef void list_arrays(MachineTables* c, VnasPorts* ports, Arrays* arrays) noexcept nogil:
+    """List all that an image has sections for, by the tables' own counts. The directories, mostly zero, come last."""
+    arrays.n = 0
+    add_indexed(arrays, &c.vnases.index, &c.vnases.pool, &c.vnases.rows, sizeof(VnasRow))
+    add_indexed(arrays, &c.processes.index, &c.processes.pool, &c.processes.rows, sizeof(ProcessRow))
+    add_indexed(arrays, &c.addresses.index, &c.addresses.pool, &c.addresses.rows, sizeof(AddressRow))
+    add_indexed(arrays, &c.addresses.source_index, &c.addresses.source_pool, &c.addresses.sources, sizeof(SourceList))
+    add_counts(arrays, &c.addresses.owners)
+    add_pool(arrays, &c.sockets.port_pool, &c.sockets.ports, sizeof(PortRow))
+    add_indexed(arrays, &c.sockets.endpoint_index, &c.sockets.endpoint_pool, &c.sockets.endpoints, sizeof(Endpoint))
+    add_pool(arrays, &c.sockets.pool, &c.sockets.rows, sizeof(SocketRow))
+    add_counts(arrays, &c.sockets.loopback_owners)
+    add_counts(arrays, &c.sockets.specific)
+    add_indexed(arrays, &c.routes.index, &c.routes.pool, &c.routes.rows, sizeof(RouteRow))
+    add_lines(arrays, &c.plane.c.ipv4)
+    add_lines(arrays, &c.plane.c.ipv6)
+    add(arrays, &c.plane.c.ipv6_rows, n_ipv6_rows(c) * sizeof(VnasIpv6Row))
+    add(arrays, &c.plane.free_slots, <size_t>c.plane.n_free_slots * sizeof(uint32_t))
+    add(arrays, &ports.answers, <size_t>c.plane.n_slots * c.plane.width * sizeof(int32_t))
+    add(arrays, &ports.directory, 2 * VNAS_PLACES * sizeof(uint32_t))
+    add(arrays, &c.sockets.directory, (N_PROTOCOLS << 16) * sizeof(int32_t))
+
+
+cdef size_t n_ipv6_rows(const MachineTables* c) noexcept nogil:
+    """Count the rows that any address can name: the data plane may have room for more, or for fewer while all are IPv4."""
+    return min(<size_t>c.plane.ipv6_capacity, <size_t>c.addresses.pool.n_rows + VNAS_FIRST_IPV6_ROW)
+
+
+cdef uint64_t layout_of_structs():
+    cdef uint64_t layout = 0
+    for size in (sizeof(Header), sizeof(Slot), sizeof(VnasRow), sizeof(ProcessRow), sizeof(AddressRow), sizeof(SourceList),
+                 sizeof(CountRow), sizeof(PortRow), sizeof(Endpoint), sizeof(SocketRow), sizeof(RouteRow), sizeof(VnasLines),
+                 sizeof(VnasLine), sizeof(VnasIpv6Row), VNAS_PLACES):
+        layout = layout * 1_000_003 + <uint64_t>size
+    return layout
+
+cdef uint64_t LAYOUT = layout_of_structs()
+
+
+# ---- freezing -------------------------------------------------------------------------------------------------------
+
+cdef uint64_t take_section(uint64_t* end, Section* section, size_t n_bytes) noexcept nogil:
+    """Put a section behind those before it; returns where it begins."""
+    cdef uint64_t alignment = IMAGE_PAGE if n_bytes >= IMAGE_PAGE else ALIGNED
+    section.at = (end[0] + alignment - 1) & ~(alignment - 1)
+    section.n_bytes = n_bytes
+    end[0] = section.at + n_bytes
+    return section.at
+
+
+cdef void forget_memory(MachineTables* c) noexcept nogil:
+    """Take out of copied tables what only means something where they came from."""
+    cdef VnasPorts ports
+    cdef Arrays arrays
+    cdef int i
+    c.plane.c.ipv4 = c.plane.c.ipv6 = NULL
+    list_arrays(c, &ports, &arrays)
+    for i in range(arrays.n):
+        arrays.rows[i].pointer[0] = NULL
+    c.plane.c.ports = NULL
+    c.plane.c.address_changes = 0
+    memset(&c.plane.readers, 0, sizeof(c.plane.readers))
+    c.sockets.usage = NULL
+    c.sockets.usage_bytes = 0
+    memset(&c.outcomes, 0, sizeof(c.outcomes))
+    c.image = NULL
+
+
+cdef size_t count_members(const MachineTables* c) noexcept nogil:
+    cdef size_t n = 0
+    cdef int32_t row
+    for row in range(c.sockets.endpoint_pool.n_rows):
+        if c.sockets.endpoints[row].members != NULL:
+            n += c.sockets.endpoints[row].n_members
+    return n
+
+
+cdef void freeze_members(uint8_t* image, Endpoint* endpoints, int32_t n, uint64_t at) noexcept nogil:
+    """Copy the members of endpoints in an image to it, and have the endpoints name them by where in it they lie."""
+    cdef Endpoint* endpoint
+    cdef int32_t row
+    for row in range(n):
+        endpoint = &endpoints[row]
+        if endpoint.members != NULL:
+            memcpy(image + at, endpoint.members, endpoint.n_members * sizeof(int32_t))
+            endpoint.members = <int32_t*><size_t>at
+            endpoint.capacity = endpoint.n_members
+            at += endpoint.n_members * sizeof(int32_t)
+
+
+def freeze_tables(Tables tables not None, names):
+    """Copy tables to an image.
+
+    Parameters
+    ----------
+    tables : Tables
+    names : mapping of int to str
+        VNAS ID → name.
+
+    Returns
+    -------
+    Image
+    """
+    import json
+
+    cdef MachineTables* c = &tables.c
+    cdef bytes text = json.dumps({"interfaces": tables.interfaces.state(), "names": list(names.items())}).encode()
+    cdef Header header
+    cdef Section members
+    cdef Arrays arrays
+    cdef Image image
+    cdef Header* made
+    cdef uint64_t end = sizeof(Header)
+    cdef int32_t row
+    cdef int i
+    memset(&header, 0, sizeof(Header))
+    memcpy(header.magic, <const char*>MAGIC, sizeof(header.magic))
+    header.byte_order = BYTE_ORDER
+    header.format = FORMAT
+    header.layout = LAYOUT
+    list_arrays(c, c.plane.c.ports, &arrays)
+    take_section(&end, &header.text, len(text))
+    for i in range(arrays.n):
+        take_section(&end, &header.sections[i], arrays.rows[i].n_bytes)
+    take_section(&end, &members, count_members(c) * sizeof(int32_t))
+    header.n_bytes = whole_image_pages(end + ALIGNED)
+    header.tables = c[0]
+    forget_memory(&header.tables)
+
+    image = Image(header.n_bytes)
+    made = <Header*>image.base
+    memcpy(made, &header, sizeof(Header))
+    memcpy(image.base + header.text.at, <const char*>text, len(text))
+    for i in range(arrays.n):
+        image_copy(image.base + header.sections[i].at, <const uint8_t*>arrays.rows[i].pointer[0], arrays.rows[i].n_bytes)
+        if arrays.rows[i].pointer == <void**>&c.vnases.rows:
+            for row in range(c.vnases.pool.n_rows):
+                memset(&(<VnasRow*>(image.base + header.sections[i].at))[row].closed, 0, sizeof(Usage))
+        elif arrays.rows[i].pointer == <void**>&c.processes.rows:
+            for row in range(c.processes.pool.n_rows):
+                memset(&(<ProcessRow*>(image.base + header.sections[i].at))[row].closed, 0, sizeof(Usage))
+        elif arrays.rows[i].pointer == <void**>&c.sockets.endpoints:
+            freeze_members(image.base, <Endpoint*>(image.base + header.sections[i].at), c.sockets.endpoint_pool.n_rows,
+                           members.at)
+    made.checksum = checksum(image.base + CHECKED_FROM, image.n_bytes - CHECKED_FROM)
+    image.seal()
+    return image
+
+
+# ---- tables in an image ---------------------------------------------------------------------------------------------
+
+cdef int check_header(Image image, str name) except -1:
+    """Hold that an image is one, is of this version, and is whole."""
+    cdef const Header* header = <const Header*>image.base
+    cdef uint64_t found
+    cdef size_t size = image.n_bytes
+    if memcmp(header, <const char*>MAGIC, min(size, <size_t>len(MAGIC))) != 0:
+        raise SnapshotError(name, "this is no snapshot: one is written by machine.freeze().save(path)")
+    if size < sizeof(Header):
+        raise SnapshotError(name, f"it is cut short, to {size} bytes: copy it again")
+    if header.byte_order != BYTE_ORDER:
+        raise SnapshotError(name, "it was written by a machine of the other byte order: freeze the tables on this one")
+    if header.format != FORMAT:
+        raise SnapshotError(name, f"it has format {header.format}, and this vnasfast reads format {FORMAT}: freeze the tables again,"
+                            " with this vnasfast")
+    if header.layout != LAYOUT:
+        raise SnapshotError(name, "it was written by a vnasfast whose tables are laid out otherwise: freeze the tables again, with"
+                            " this vnasfast")
+    if header.n_bytes != size:
+        raise SnapshotError(name, f"it has {size} bytes and should have {header.n_bytes}: copy it again")
+    with nogil:
+        found = checksum(image.base + CHECKED_FROM, size - CHECKED_FROM)
+    if found != header.checksum:
+        raise SnapshotError(name, "it is damaged, its bytes have another checksum: copy it again, or freeze the tables again")
+    return 0
+
+
+cdef bint place_arrays(MachineTables* c, VnasPorts* ports, Image image) noexcept nogil:
+    """Point tables that were copied out of an image to their arrays in it; False if these can't be there."""
+    cdef const Header* header = <const Header*>image.base
+    cdef Arrays arrays
+    cdef int i
+    memset(ports, 0, sizeof(VnasPorts))
+    c.plane.c.ports = ports
+    list_arrays(c, ports, &arrays)
+    for i in range(arrays.n):
+        # What reads the first bytes of an array, however short it is, stays inside.
+        if (header.sections[i].at % ALIGNED != 0 or header.sections[i].at > header.n_bytes - ALIGNED
+                or header.sections[i].n_bytes > header.n_bytes - header.sections[i].at):
+            return False
+        arrays.rows[i].pointer[0] = image.base + header.sections[i].at
+    if not (1 <= c.plane.c.ipv4.shift < 32 and 1 <= c.plane.c.ipv6.shift < 32):
+        return False
+    list_arrays(c, ports, &arrays)
+    for i in range(arrays.n):
+        if arrays.rows[i].n_bytes != header.sections[i].n_bytes:
+            return False
+    return header.text.at <= header.n_bytes and header.text.n_bytes <= header.n_bytes - header.text.at
+
+
+@cython.final
+cdef class FrozenTables(Tables):
+    """Tables that lie in an image. They answer, and count for themselves, and do not change."""
+
+    def __dealloc__(self):
+        if self.frozen:
+            memset(&self.c, 0, sizeof(self.c))      # its arrays are the images' and not to be freed
+
+    def start(self, *_):
+        raise FrozenError("start a process")
+
+    def exit(self, *_):
+        raise FrozenError("end a process")
+
+    def validate(self, *_):
+        raise FrozenError("validate an address")
+
+    def invalidate(self, *_):
+        raise FrozenError("invalidate an address")
+
+    def bind(self, *_):
+        raise FrozenError("bind a socket")
+
+    def bind_many(self, *_):
+        raise FrozenError("bind sockets")
+
+    def close(self, *_):
+        raise FrozenError("close a socket")
+
+    def close_many(self, *_):
+        raise FrozenError("close sockets")
+
+    def set_route(self, *_):
+        raise FrozenError("set a route")
+
+    def remove_route(self, *_):
+        raise FrozenError("remove a route")
+
+
+def open_tables(Image image not None, str name not None):
+    """Take the tables of an image as they lie there.
+
+    Parameters
+    ----------
+    image : Image
+    name : str
+        What messages call it.
+
+    Returns
+    -------
+    FrozenTables
+
+    Raises
+    ------
+    SnapshotError
+    """
+    import json
+
+    cdef FrozenTables tables = FrozenTables.__new__(FrozenTables, 0)
+    cdef const Header* header = <const Header*>image.base
+    cdef MachineTables c
+    check_header(image, name)
+    c = header.tables
+    if not place_arrays(&c, &tables.ports, image):
+        raise SnapshotError(name, "its sections contradict each other: freeze the tables again")
+    tables.counters = Image((<size_t>c.sockets.pool.n_rows + 1) * sizeof(Usage))
+    c.sockets.usage = <Usage*>tables.counters.base
+    c.image = image.base
+    text = json.loads((<const char*>image.base)[header.text.at:header.text.at + header.text.n_bytes])
+    tables.interfaces = InterfaceNames.of_state(text["interfaces"])
+    tables.names = dict(text["names"])
+    tables.image = image
+    tables_free(&tables.c)
+    tables.c = c
+    tables.frozen = True
+    return tables

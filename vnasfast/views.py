@@ -1,0 +1,137 @@
+"""What people ask of tables, whether they change or are frozen."""
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, Any
+
+from vnasfast import tablefile
+from vnasfast.dispatch.dispatcher import Dispatcher
+from vnasfast.dispatch.explain import explain_frame, explain_key
+from vnasfast.dispatch.explanation import Explanation
+from vnasfast.outcome import Outcome
+from vnasfast.parse.text import protocol_name
+from vnasfast.tables.check import check_tables
+from vnasfast.tables.rows import AddressRow, ProcessRow, RouteRow, SocketRow, Usage
+from vnasfast.values import MOST, checked, checked_pid, packed_address, unpacked_address, unpacked_network
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class TableViews(Dispatcher):
+    """Tables that dispatch, and what they hold: the base of `ServerMachine` and `Snapshot`.
+
+    Attributes
+    ----------
+    names : mapping of int to str
+        VNAS ID → a name for reports.
+    """
+
+    names: Mapping[int, str]
+
+    def source_address(self, pid: int, destination: str | IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+        """Choose the source address of a request or reply (source address setting).
+
+        The process's VNAS; the interface to which the destination is routed; the first entry of the ANY-address
+        table, in order of registration, of the destination's family, with that VNAS and that interface.
+
+        Raises
+        ------
+        AddressNotAvailable
+            There is no route, or no such entry.
+        NoSuchProcess, InvalidValue
+        """
+        return unpacked_address(self.tables.source_address(checked_pid(pid), packed_address(destination)))
+
+    # ---- why -------------------------------------------------------------------------------------------------------
+
+    def explain(
+        self,
+        frame: object,
+        link_type: int | None = None,
+        *,
+        source_pid: int = 0,
+        wire_length: int | None = None,
+        time_ns: int = 0,
+    ) -> Explanation:
+        """Explain how `dispatch` decides on a frame, step by step. Changes and counts nothing.
+
+        Parameters are those of `dispatch`.
+        """
+        return explain_frame(self, frame, link_type, source_pid, wire_length, time_ns)
+
+    def explain_key(self, key: "NDArray[Any] | np.void") -> Explanation:
+        """Explain how `dispatch_batch` decides on one key of FLOW_KEY."""
+        return explain_key(self, key)
+
+    # ---- views -----------------------------------------------------------------------------------------------------
+
+    @property
+    def processes(self) -> list[ProcessRow]:
+        """The process table, by PID."""
+        return [ProcessRow(*row) for row in self.tables.process_rows()]
+
+    @property
+    def addresses(self) -> list[AddressRow]:
+        """The ANY-address table, in order of registration."""
+        return [AddressRow(unpacked_address(row[0]), *row[1:]) for row in self.tables.address_rows()]
+
+    @property
+    def sockets(self) -> list[SocketRow]:
+        """The socket table, in order of registration."""
+        return [
+            SocketRow(row[0], protocol_name(row[1]), row[2], unpacked_address(row[3]), *row[4:])
+            for row in self.tables.socket_rows()
+        ]
+
+    @property
+    def ports(self) -> dict[tuple[str, int], list[int]]:
+        """The port table: (protocol, port) → its sockets, in order of registration."""
+        ports: dict[tuple[str, int], list[int]] = {}
+        for row in self.sockets:
+            ports.setdefault((row.protocol, row.port), []).append(row.socket)
+        return ports
+
+    @property
+    def routes(self) -> list[RouteRow]:
+        """The routing table, in order of registration, the default last."""
+        return [
+            RouteRow(unpacked_network(network, length), interface)
+            for network, length, interface in self.tables.route_rows()
+        ]
+
+    @property
+    def any_tables(self) -> dict[int, list[AddressRow]]:
+        """The second embodiment's view: VNAS ID → its own ANY-address table, in order of registration."""
+        any_tables: dict[int, list[AddressRow]] = {}
+        for row in self.addresses:
+            any_tables.setdefault(row.vnas, []).append(row)
+        return any_tables
+
+    @property
+    def outcomes(self) -> dict[Outcome, Usage]:
+        """What became of all packets counted so far."""
+        return {Outcome(-number): usage for number, usage in enumerate(self.tables.outcome_usage())}
+
+    def usage_of_vnas(self) -> dict[int, Usage]:
+        """Map each VNAS ID to the packets of its sockets, those closed since included."""
+        return self.tables.vnas_usage()
+
+    def owns(self, vnas: int, address: str | IPv4Address | IPv6Address) -> bool:
+        """Tell whether a VNAS may bind an address without freebind."""
+        return self.tables.owns(checked(vnas, "VNAS ID", 0, MOST), packed_address(address))
+
+    def check(self) -> None:
+        """Walk all tables and hold every invariant; for tests and for the suspicious.
+
+        Raises
+        ------
+        AssertionError
+        """
+        check_tables(self.tables)
+        self.fragments.check()
+
+    def to_toml(self, *, embodiment: int = 1) -> str:
+        """Write the tables as the text of a table file, in the first or second embodiment."""
+        return tablefile.to_toml(self, embodiment)
