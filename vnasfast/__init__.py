@@ -10,8 +10,8 @@ Data flows one way::
        ↑
     tables/      processes, ANY addresses, ports and sockets, routes
 
-:class:`ServerMachine` holds the tables and dispatches by them, one packet or many at once; a :class:`Snapshot` of it is frozen, and
-can be pickled and mapped from a file by many processes. Cython code may
+:class:`ServerMachine` holds the tables and dispatches by them, one packet or many at once; a :class:`Snapshot` of it
+is frozen, can be pickled, and can be mapped from a file by many processes. Cython code may
 ``cimport vnasfast.dispatch.steps`` and below. ``python -m vnasfast.replay capture.pcap`` joins all stages.
 """
 

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file to write what it is to hold, in place of what it held: at the end of the block, or after an error not at all.
+    """Open a file to write what it is to hold: that replaces what it held at the end of the block, or not at all.
 
     A file that is there keeps its permissions, and a link stays a link. What is no regular file, such as
     a terminal, is written to directly.

@@ -34,10 +34,10 @@ _CHANGES = {
 
 
 class Snapshot(TableViews):
-    """The tables of a `ServerMachine` as they were when it was frozen: they dispatch as the machine did then, and never change.
+    """The tables of a `ServerMachine` as they were when it was frozen: they dispatch as it did, and never change.
 
-    Made by `ServerMachine.freeze`, by `open` from a file that `save` wrote, or by pickle. Ports are shared by the machine's own
-    hash: the same flow reaches the same socket.
+    Made by `ServerMachine.freeze`, by `open` from a file that `save` wrote, or by pickle. Ports are shared by the
+    machine's own hash: the same flow reaches the same socket.
 
     Attributes
     ----------
@@ -46,8 +46,9 @@ class Snapshot(TableViews):
 
     Notes
     -----
-    A snapshot counts what it dispatches, from zero, in memory of its own: what the machine had counted is not in it, and each
-    process that opens or unpickles one has counts of its own, which are not saved. It remembers first fragments for itself too.
+    A snapshot counts what it dispatches, from zero, in memory of its own: what the machine had counted is not in it,
+    and each process that opens or unpickles one has counts of its own, which are not saved. It remembers first
+    fragments for itself too.
 
     As with pickles, open snapshots only of whom you trust: damage is found, malice is not.
     """
@@ -89,8 +90,8 @@ class Snapshot(TableViews):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the snapshot to a file, in place of what it held, at once or not at all.
 
-        Whoever has the old file open keeps the old tables. The file has holes where the tables are zero, so that it takes less room than
-        its size tells.
+        Whoever has the old file open keeps the old tables. The file has holes where the tables are zero, so that it
+        takes less room than its size tells.
 
         Raises
         ------

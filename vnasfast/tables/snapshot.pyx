@@ -23,7 +23,7 @@ from vnasfast.tables.interfaces import InterfaceNames
 cdef extern from *:
     """
     /* Finds damage, not malice. Each step can be undone, so that one word that changed always shows; four lanes, as each step
-       waits for the one before it: 1 ms for 10 MB, where zlib's crc32 takes 9. */
+       waits for the one before it: a file of 63 MB is opened in 7 ms, where zlib's crc32 alone takes 27. */
     static uint64_t vnas_checksum(const unsigned char *bytes, size_t n_bytes)
     {
         uint64_t lanes[4] = {1, 2, 3, 4}, sum = 0;
@@ -44,7 +44,7 @@ cdef enum:
     FORMAT = 1
     BYTE_ORDER = 0x01020304
     CHECKED_FROM = 32           # before it are what is compared itself, and the sum
-    MOST_SECTIONS = 40
+    MOST_SECTIONS = 64
     ALIGNED = 64                # sections, to lines of the cache; those of a page and more to pages
 
 cdef bytes MAGIC = b"\x89vnas\r\n\x1a"      # as PNG's: it shows where a file was taken for text
