@@ -1,6 +1,6 @@
 """Tables frozen into an image, and tables that lie in one."""
 
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 cimport cython
@@ -324,13 +324,14 @@ cdef class FrozenTables(Tables):
     def bind(self, *_):
         raise FrozenError("bind a socket")
 
-    def bind_many(self, *_):
+    cdef int32_t bind_row(self, int32_t process, uint32_t number, uint16_t port, uint64_t hi, uint64_t lo, bint v6only,
+                          bint sharing, bint freebind) except -1:
         raise FrozenError("bind sockets")
 
     def close(self, *_):
         raise FrozenError("close a socket")
 
-    def close_many(self, *_):
+    cdef int drop_socket(self, int32_t socket) except -1:
         raise FrozenError("close sockets")
 
     def set_route(self, *_):

@@ -13,9 +13,7 @@ from vnasfast.tables.hashing cimport hash_seed, load64
 from vnasfast.tables.plane cimport plane_free, plane_init, plane_reserve_vnas, plane_settle
 from vnasfast.tables.readers cimport atomic_store
 from vnasfast.tables.processes cimport process_add, process_find, process_free, process_init, process_remove
-from vnasfast.tables.routes cimport (
-    route_add, route_find, route_free, route_init, route_interface, route_remove,
-)
+from vnasfast.tables.routes cimport route_add, route_find, route_free, route_init, route_interface, route_remove
 from vnasfast.tables.sockets cimport (
     Endpoint, SocketRow, protocol_number, shares_port, socket_add, socket_free, socket_in_use, socket_init,
     socket_remove, usage_enlarge, usage_room,
