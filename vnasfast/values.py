@@ -56,6 +56,8 @@ def unpacked_network(packed: bytes | None, length: int) -> IPv4Network | IPv6Net
 
 def transport_number(protocol: object) -> int:
     """Return the IP protocol number of a transport protocol, given by name or number."""
+    if type(protocol) is str and protocol in PROTOCOLS:     # most are
+        return PROTOCOLS[protocol]
     try:
         number = protocol_number(protocol if isinstance(protocol, str) else checked(protocol, "protocol", 0, 255))
     except InvalidValue:
