@@ -97,7 +97,7 @@ class Snapshot(TableViews):
         ------
         OSError
         """
-        view = memoryview(self._image)
+        view = self._image.view()
         with replacing(path) as file:
             for begin, end in self._image.extents():
                 file.seek(begin)
@@ -105,7 +105,7 @@ class Snapshot(TableViews):
             file.truncate(len(view))
 
     def __reduce_ex__(self, protocol: object) -> tuple[object, ...]:
-        view = memoryview(self._image)
+        view = self._image.view()
         buffered = isinstance(protocol, int) and protocol >= 5
         pieces = [
             (begin, pickle.PickleBuffer(view[begin:end]) if buffered else bytes(view[begin:end]))

@@ -66,7 +66,7 @@ cdef void image_copy(uint8_t* target, const uint8_t* source, size_t n_bytes) noe
 
 @cython.final
 cdef class Image:
-    """Bytes that can be read, through the buffer protocol, by whoever has them.
+    """Bytes on whole pages of memory, to be read by whoever has them.
 
     Parameters
     ----------
@@ -98,6 +98,10 @@ cdef class Image:
 
     def __getbuffer__(self, Py_buffer* view, int flags):
         PyBuffer_FillInfo(view, self, self.base, self.n_bytes, True, flags)
+
+    def view(self):
+        """Give its bytes, to be read."""
+        return memoryview(self)
 
     cdef int seal(self) except -1:
         if mprotect(self.base, self.n_bytes, PROT_READ) != 0:
