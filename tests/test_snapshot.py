@@ -1,6 +1,7 @@
 """A snapshot answers as its machine did when it was frozen; in memory, from pickles, and mapped by many processes."""
 
 import copy
+import gc
 import multiprocessing
 import os
 import pickle
@@ -251,6 +252,28 @@ def test_what_the_bytes_mean_has_a_number(saved):
     assert zlib.crc32(data) == DIGEST_OF_FORMAT_1
     machine.freeze().save(path)
     assert path.read_bytes() == data
+    Snapshot.of(Snapshot.open(path)).save(path)
+    assert path.read_bytes() == data
+
+
+def test_snapshots_that_come_and_go_leave_nothing_behind(saved):
+    machine, path = saved
+
+    def held():
+        gc.collect()
+        maps = Path("/proc/self/maps").read_text().splitlines()
+        return len(os.listdir("/proc/self/fd")), [line for line in maps if line.endswith(str(path))]
+
+    before = held()
+    for _ in range(50):
+        keys = flow_keys(destination="10.0.0.1", destination_port=80, protocol="tcp", source_port=[1, 2, 3])
+        snapshot = Snapshot.open(path)
+        expected = machine.dispatch_batch(keys).tolist()
+        for other in (snapshot, pickle.loads(pickle.dumps(snapshot)), machine.freeze()):
+            assert other.dispatch_batch(keys).tolist() == expected
+    assert len(held()[1]) == 1
+    del snapshot, other
+    assert held() == before
 
 
 def test_a_file_has_holes_where_the_tables_are_zero(saved):

@@ -13,7 +13,7 @@ from vnasfast.tables.plane cimport VNAS_FIRST_IPV6_ROW, VNAS_PLACES, VnasIpv6Row
 from vnasfast.tables.processes cimport ProcessRow
 from vnasfast.tables.routes cimport RouteRow
 from vnasfast.tables.sockets cimport N_PROTOCOLS, Endpoint, PortRow, SocketRow
-from vnasfast.tables.tables cimport MachineTables, Tables, tables_free
+from vnasfast.tables.tables cimport MachineTables, Tables, members_of, tables_free
 from vnasfast.tables.usage cimport Usage
 from vnasfast.tables.vnases cimport VnasRow
 
@@ -178,14 +178,14 @@ cdef size_t count_members(const MachineTables* c) noexcept nogil:
     return n
 
 
-cdef void freeze_members(uint8_t* image, Endpoint* endpoints, int32_t n, uint64_t at) noexcept nogil:
-    """Copy the members of endpoints in an image to it, and have the endpoints name them by where in it they lie."""
+cdef void freeze_members(const MachineTables* c, uint8_t* image, Endpoint* endpoints, uint64_t at) noexcept nogil:
+    """Copy members to an image, and have the endpoints, which were copied there, name them by where in it they lie."""
     cdef Endpoint* endpoint
     cdef int32_t row
-    for row in range(n):
+    for row in range(c.sockets.endpoint_pool.n_rows):
         endpoint = &endpoints[row]
         if endpoint.members != NULL:
-            memcpy(image + at, endpoint.members, endpoint.n_members * sizeof(int32_t))
+            memcpy(image + at, members_of(c, endpoint), endpoint.n_members * sizeof(int32_t))
             endpoint.members = <int32_t*><size_t>at
             endpoint.capacity = endpoint.n_members
             at += endpoint.n_members * sizeof(int32_t)
@@ -243,8 +243,7 @@ def freeze_tables(Tables tables not None, names):
             for row in range(c.processes.pool.n_rows):
                 memset(&(<ProcessRow*>(image.base + header.sections[i].at))[row].closed, 0, sizeof(Usage))
         elif arrays.rows[i].pointer == <void**>&c.sockets.endpoints:
-            freeze_members(image.base, <Endpoint*>(image.base + header.sections[i].at), c.sockets.endpoint_pool.n_rows,
-                           members.at)
+            freeze_members(c, image.base, <Endpoint*>(image.base + header.sections[i].at), members.at)
     made.checksum = checksum(image.base + CHECKED_FROM, image.n_bytes - CHECKED_FROM)
     image.seal()
     return image
