@@ -198,6 +198,7 @@ cdef bint put_in_line(VnasLine* line, uint32_t key, uint32_t value) noexcept nog
 cdef int reserve_ipv6_rows(Plane* plane, uint32_t n) except -1:
     cdef uint32_t capacity
     cdef VnasIpv6Row* rows
+    cdef VnasIpv6Row* old
     n += VNAS_FIRST_IPV6_ROW
     if n <= plane.ipv6_capacity:
         return 0
@@ -205,12 +206,15 @@ cdef int reserve_ipv6_rows(Plane* plane, uint32_t n) except -1:
     rows = <VnasIpv6Row*>map_zeroed(whole_pages(capacity * sizeof(VnasIpv6Row)))
     if rows == NULL:
         raise MemoryError(f"no memory for {capacity} IPv6 addresses")
-    if plane.c.ipv6_rows != NULL:
-        memcpy(rows, plane.c.ipv6_rows, plane.ipv6_capacity * sizeof(VnasIpv6Row))
-        readers_retire(&plane.readers, plane.c.ipv6_rows, whole_pages(plane.ipv6_capacity * sizeof(VnasIpv6Row)), 0)
+    old = plane.c.ipv6_rows
+    if old != NULL:
+        memcpy(rows, old, plane.ipv6_capacity * sizeof(VnasIpv6Row))
     rows[VNAS_IPV6_ELSEWHERE].value = VNAS_ELSEWHERE
     store_pointer(plane.c.ipv6_rows, rows)
+    if old != NULL:     # only now can nobody come upon it any more
+        readers_retire(&plane.readers, old, whole_pages(plane.ipv6_capacity * sizeof(VnasIpv6Row)), 0)
     plane.ipv6_capacity = capacity
+    plane_settle(plane)
     return 0
 
 
@@ -236,6 +240,7 @@ cdef void plane_use_lines(Plane* plane, bint ipv6, VnasLines* lines, uint32_t n_
     plane.n_lined[ipv6] = n_lined
     plane.n_elsewhere[ipv6] = n_elsewhere
     readers_retire(&plane.readers, old, lines_bytes(log2_lines_of(old)), 0)
+    plane_settle(plane)
     measure(plane)
 
 
@@ -325,6 +330,7 @@ cdef int lay_out(Plane* plane, uint32_t width, uint32_t slot_capacity) except -1
     plane.free_slots = free_slots
     plane.width = width
     plane.slot_capacity = slot_capacity
+    plane_settle(plane)
     return 0
 
 

@@ -10,7 +10,7 @@ from vnasfast.tables.addresses cimport (
 from vnasfast.tables.counts cimport count_find
 from vnasfast.tables.family cimport family_of, is_any, is_loopback
 from vnasfast.tables.hashing cimport hash_seed, load64
-from vnasfast.tables.plane cimport plane_free, plane_init, plane_reserve_vnas, plane_settle
+from vnasfast.tables.plane cimport plane_free, plane_init, plane_reserve_vnas
 from vnasfast.tables.readers cimport atomic_store
 from vnasfast.tables.processes cimport process_add, process_find, process_free, process_init, process_remove
 from vnasfast.tables.routes cimport route_add, route_find, route_free, route_init, route_interface, route_remove
@@ -87,7 +87,7 @@ cdef class Tables:
         return row
 
     def start(self, int32_t parent, vnas_id, pid):
-        """Start a process: in the parent's VNAS when ``vnas_id`` is None (fork), else in that VNAS (vnas_start).
+        """Start a process: in the parent's VNAS when ``vnas_id`` is None (fork), else in that VNAS (vnas_start); its PID.
 
         Parameters
         ----------
@@ -95,11 +95,6 @@ cdef class Tables:
         vnas_id : int or None
         pid : int or None
             None takes the next free PID.
-
-        Returns
-        -------
-        int
-            The PID.
         """
         cdef int32_t parent_row = self.process_row(parent)
         cdef int32_t id_of_vnas, vnas, number
