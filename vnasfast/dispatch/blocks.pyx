@@ -36,6 +36,7 @@ cdef extern from *:
 
 cdef enum:
     AHEAD = 32          # keys warmed together: as many lines in flight as a core keeps
+    LARGE = 5000        # sockets, from which on the control plane outgrows the caches next to the core
 
 
 # ---- blocks: the nogil loops ----------------------------------------------------------------------------------------
@@ -92,7 +93,7 @@ cdef void ask_control_plane(const MachineTables* tables, const AnyKey* keys, con
                 widen_key(&keys[ask[start + i]], &wide[i])
             else:
                 wide[i] = keys[ask[start + i]]
-        if size > 1:
+        if tables.sockets.pool.n_rows > LARGE and size > 1:
             warm(tables, wide, size)
         for i in range(size):
             results[ask[start + i]] = dispatch_key(tables, &wide[i], &vnas)
