@@ -28,7 +28,7 @@ from storm_scripts import Steady, Tide, all_scripts
 
 from vnasfast import Outcome, ServerMachine
 
-SWITCH_SECONDS = 2e-5
+SWITCH_SECONDS = 2e-4
 PACE = 100  # operations between two looks at the clock
 
 

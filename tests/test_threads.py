@@ -18,6 +18,8 @@ import pytest
 
 from vnasfast import AddressInUse, NoSuchProcess, NoSuchSocket, Outcome, ServerMachine, flow_keys
 
+#: Long enough that a thread gets something done, even where waking another one takes a good part of a millisecond.
+SWITCH_SECONDS = 1e-3
 N_THREADS = 6
 TURNS = 40
 BATCH = 200
@@ -26,7 +28,7 @@ BATCH = 200
 @pytest.fixture(autouse=True)
 def _switching_often() -> Iterator[None]:
     before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
+    sys.setswitchinterval(SWITCH_SECONDS)
     yield
     sys.setswitchinterval(before)
 
