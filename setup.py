@@ -1,5 +1,6 @@
 """Compile every .pyx of the package; all else is declared in pyproject.toml."""
 
+import os
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -12,6 +13,7 @@ DIRECTIVES = {
     "cdivision": True,
     "initializedcheck": False,
 }
+JOBS = os.cpu_count() or 1
 
 extensions = [
     Extension(
@@ -20,4 +22,7 @@ extensions = [
     for source in sorted(Path("vnasfast").rglob("*.pyx"))
 ]
 
-setup(ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES))
+setup(
+    ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES, nthreads=JOBS),
+    options={"build_ext": {"parallel": JOBS}},
+)
