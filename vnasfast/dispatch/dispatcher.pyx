@@ -257,8 +257,8 @@ cdef class Dispatcher:
 
         Notes
         -----
-        Other threads may change tables meanwhile; each packet is then dispatched by the tables before or after a change. Without
-        counting no packet waits for a change, but for those that need the control plane: see tables/sockets.pxd.
+        Other threads may change tables meanwhile; each packet is then dispatched by the tables before or after a change. Only packets
+        that need the control plane wait for a change, and counting waits where a socket closed that packets were just dispatched to.
         """
         from vnasfast.columns import column, key_array, output  # with numpy, which one packet needs not
         from vnasfast.dtypes import FLOW_KEY, FLOW_KEY_IPV4

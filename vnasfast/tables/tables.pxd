@@ -79,8 +79,9 @@ cdef extern from *:
 cdef class Tables:
     cdef MachineTables c
     cdef int32_t next_pid
-    # Batches run without the GIL: they hold `changing` for reading, a block of packets at a time, and never need the GIL to let
-    # it go. Whoever changes a table holds the GIL and `changing` for writing, so what runs under the GIL may read without it.
+    # Batches run without the GIL, on the data plane without a lock. Who asks the control plane holds `changing` for reading, and never
+    # needs the GIL to let it go. Whoever changes a table holds the GIL and `changing` for writing, so what runs under the GIL may read
+    # without it.
     cdef pthread_rwlock_t changing
     # Guards counters and remembered fragments, which dispatch itself changes. Taken after `changing` where both are.
     cdef pthread_mutex_t counting
