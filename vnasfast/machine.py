@@ -291,9 +291,16 @@ class ServerMachine(TableViews):
 
     # ---- files -----------------------------------------------------------------------------------------------------
 
+    def to_toml(self, *, embodiment: int = 1) -> str:
+        """Write the tables as the text of a table file, in the first or second embodiment.
+
+        Other threads may change them meanwhile: the text is that of one moment.
+        """
+        return self.freeze().to_toml(embodiment=embodiment)
+
     def save(self, path: str | os.PathLike[str], *, embodiment: int = 1) -> None:
-        """Write the tables to a table file, in place of what it held, at once or not at all."""
-        tablefile.save(self, path, embodiment)
+        """Write the tables of one moment to a table file, in place of what it held, at once or not at all."""
+        tablefile.save(self.freeze(), path, embodiment)
 
     @classmethod
     def from_toml(cls, text: str, *, name: str = "<string>", seed: int | None = None) -> Self:
