@@ -11,6 +11,7 @@ from vnasfast.dispatch.explanation import Explanation
 from vnasfast.outcome import Outcome
 from vnasfast.parse.text import protocol_name
 from vnasfast.tables.check import check_tables
+from vnasfast.tables.listing import address_rows, outcome_usage, process_rows, route_rows, socket_rows, vnas_usage
 from vnasfast.tables.rows import AddressRow, ProcessRow, RouteRow, SocketRow, Usage
 from vnasfast.values import MOST, checked, checked_pid, packed_address, unpacked_address, unpacked_network
 
@@ -70,19 +71,19 @@ class TableViews(Dispatcher):
     @property
     def processes(self) -> list[ProcessRow]:
         """The process table, by PID."""
-        return [ProcessRow(*row) for row in self.tables.process_rows()]
+        return [ProcessRow(*row) for row in process_rows(self.tables)]
 
     @property
     def addresses(self) -> list[AddressRow]:
         """The ANY-address table, in order of registration."""
-        return [AddressRow(unpacked_address(row[0]), *row[1:]) for row in self.tables.address_rows()]
+        return [AddressRow(unpacked_address(row[0]), *row[1:]) for row in address_rows(self.tables)]
 
     @property
     def sockets(self) -> list[SocketRow]:
         """The socket table, in order of registration."""
         return [
             SocketRow(row[0], protocol_name(row[1]), row[2], unpacked_address(row[3]), *row[4:])
-            for row in self.tables.socket_rows()
+            for row in socket_rows(self.tables)
         ]
 
     @property
@@ -98,7 +99,7 @@ class TableViews(Dispatcher):
         """The routing table, in order of registration, the default last."""
         return [
             RouteRow(unpacked_network(network, length), interface)
-            for network, length, interface in self.tables.route_rows()
+            for network, length, interface in route_rows(self.tables)
         ]
 
     @property
@@ -112,11 +113,11 @@ class TableViews(Dispatcher):
     @property
     def outcomes(self) -> dict[Outcome, Usage]:
         """What became of all packets counted so far."""
-        return {Outcome(-number): usage for number, usage in enumerate(self.tables.outcome_usage())}
+        return {Outcome(-number): usage for number, usage in enumerate(outcome_usage(self.tables))}
 
     def usage_of_vnas(self) -> dict[int, Usage]:
         """Map each VNAS ID to the packets of its sockets, those closed since included."""
-        return self.tables.vnas_usage()
+        return vnas_usage(self.tables)
 
     def owns(self, vnas: int, address: str | IPv4Address | IPv6Address) -> bool:
         """Tell whether a VNAS may bind an address without freebind."""

@@ -12,6 +12,7 @@ from vnasfast.machine import ServerMachine
 from vnasfast.outcome import Outcome
 from vnasfast.parse.text import address_text, protocol_name
 from vnasfast.replay.misses import Miss, MissTable
+from vnasfast.tables.listing import socket_rows
 from vnasfast.tables.rows import Usage
 
 _NONE = Usage()
@@ -168,7 +169,7 @@ def share_of(part: int, whole: int) -> float:
 def services_of(machine: ServerMachine, before: dict[int, Usage], packets: int) -> list[ServiceReport]:
     """Sum up the sockets of each VNAS and service, less what they had received `before`; by VNAS, the busiest first."""
     sums: dict[tuple[int, int, int], tuple[list[int], list[int]]] = {}
-    for socket, protocol, port, _address, _pid, vnas, _v6only, _sharing, usage in machine.tables.socket_rows():
+    for socket, protocol, port, _address, _pid, vnas, _v6only, _sharing, usage in socket_rows(machine.tables):
         ids, counts = sums.setdefault((vnas, protocol, port), ([], [0, 0]))
         old = before.get(socket, _NONE)
         ids.append(socket)

@@ -27,6 +27,7 @@ from vnasfast.replay.report import (
     services_of,
     share_of,
 )
+from vnasfast.tables.listing import n_sockets
 from vnasfast.tables.rows import Usage
 
 #: Offenders listed for each outcome.
@@ -230,7 +231,7 @@ class Replay:
             vnases=len({row.vnas for row in processes if row.pid != 1} | {row.vnas for row in addresses}),
             processes=len(processes),
             addresses=len(addresses),
-            sockets=len(machine.tables.socket_rows()),
+            sockets=n_sockets(machine.tables),
             routes=len(machine.routes),
             notes=self.chosen.notes,
         )

@@ -9,6 +9,7 @@ from vnasfast.tables.addresses cimport AddressRow, SourceList
 from vnasfast.tables.counts cimport CountRow, CountTable
 from vnasfast.tables.image cimport IMAGE_PAGE, Image, image_copy, whole_image_pages
 from vnasfast.tables.index cimport HashIndex, RowPool, Slot
+from vnasfast.tables.interfaces cimport InterfaceNames
 from vnasfast.tables.plane cimport VNAS_FIRST_IPV6_ROW, VNAS_PLACES, VnasIpv6Row, VnasLine, VnasLines, VnasPorts
 from vnasfast.tables.processes cimport ProcessRow
 from vnasfast.tables.routes cimport RouteRow
@@ -18,7 +19,6 @@ from vnasfast.tables.usage cimport Usage
 from vnasfast.tables.vnases cimport VnasRow
 
 from vnasfast.errors import FrozenError, InvalidValue, SnapshotError
-from vnasfast.tables.interfaces import InterfaceNames
 
 cdef extern from *:
     """

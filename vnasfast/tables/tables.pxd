@@ -5,6 +5,7 @@ from libc.string cimport memset
 
 from vnasfast.tables.addresses cimport AddressTable
 from vnasfast.tables.hashing cimport HashSeed
+from vnasfast.tables.interfaces cimport InterfaceNames
 from vnasfast.tables.plane cimport Plane
 from vnasfast.tables.processes cimport ProcessTable
 from vnasfast.tables.routes cimport RoutingTable
@@ -45,6 +46,8 @@ cdef inline const int32_t* members_of(const MachineTables* tables, const Endpoin
     """The sockets that share an endpoint; NULL while there is one."""
     return <const int32_t*>(<size_t>tables.image + <size_t>endpoint.members) if endpoint.members != NULL else NULL
 
+cdef bytes address_bytes(uint64_t hi, uint64_t lo)
+
 cdef void tables_free(MachineTables* tables) noexcept nogil
 
 cdef extern from *:
@@ -80,19 +83,18 @@ cdef class Tables:
     cdef MachineTables c
     cdef int32_t next_pid
     # Batches run without the GIL, on the data plane without a lock. Who asks the control plane holds `changing` for reading, and never
-    # needs the GIL to let it go. Whoever changes a table holds the GIL and `changing` for writing, so what runs under the GIL may read
-    # without it.
+    # needs the GIL to let it go. Whoever changes a table holds the GIL (in free-threaded Python: a critical section on the Tables)
+    # and `changing` for writing, so what runs under the GIL, or in such a section, may read without it.
     cdef pthread_rwlock_t changing
     # Guards counters and remembered fragments, which dispatch itself changes. Taken after `changing` where both are.
     cdef pthread_mutex_t counting
     # Changes under `counting`: whoever looked up without a lock sees there which sockets closed before it counts.
     cdef uint64_t n_closed
     cdef int32_t[CLOSED] closed         # the last of them, [n_closed % CLOSED] is the next
-    cdef readonly object interfaces     # InterfaceNames
+    cdef readonly InterfaceNames interfaces
 
     cdef int32_t process_row(self, int32_t pid) except -1
     cdef int32_t bind_row(self, int32_t process, uint32_t number, uint16_t port, uint64_t hi, uint64_t lo, bint v6only,
                           bint sharing, bint freebind) except -1
     cdef int check_open(self, int32_t socket) except -1
     cdef int drop_socket(self, int32_t socket) except -1
-    cdef Usage process_usage(self, int32_t process) noexcept

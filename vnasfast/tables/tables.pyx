@@ -1,7 +1,7 @@
 """All tables of one machine together: what ServerMachine changes and dispatch reads."""
 
+cimport cython
 from libc.stdint cimport INT32_MAX, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from vnasfast.tables.addresses cimport (
@@ -10,27 +10,19 @@ from vnasfast.tables.addresses cimport (
 from vnasfast.tables.counts cimport count_find
 from vnasfast.tables.family cimport family_of, is_any, is_loopback
 from vnasfast.tables.hashing cimport hash_seed, load64
+from vnasfast.tables.interfaces cimport InterfaceNames
 from vnasfast.tables.plane cimport plane_free, plane_init, plane_reserve_vnas
 from vnasfast.tables.readers cimport atomic_store
 from vnasfast.tables.processes cimport process_add, process_find, process_free, process_init, process_remove
 from vnasfast.tables.routes cimport route_add, route_find, route_free, route_init, route_interface, route_remove
 from vnasfast.tables.sockets cimport (
-    Endpoint, SocketRow, protocol_number, shares_port, socket_add, socket_free, socket_in_use, socket_init,
+    SocketRow, protocol_number, socket_add, socket_free, socket_in_use, socket_init,
     socket_remove, usage_enlarge, usage_room,
 )
 from vnasfast.tables.usage cimport Usage, usage_add
 from vnasfast.tables.vnases cimport vnas_acquire, vnas_find, vnas_free, vnas_init, vnas_release
 
 from vnasfast.errors import AddressInUse, AddressNotAvailable, InvalidValue, NoSuchProcess, NoSuchSocket, ProcessExists
-from vnasfast.tables.interfaces import InterfaceNames
-from vnasfast.tables.rows import Usage as UsageRow
-
-cdef uint8_t[5] PROTOCOLS
-PROTOCOLS[:] = [6, 17, 33, 132, 136]
-
-
-cdef object usage_row(const Usage* usage):
-    return UsageRow(usage.packets, usage.bytes, usage.first_ns or None, usage.last_ns or None)
 
 
 cdef bytes address_bytes(uint64_t hi, uint64_t lo):
@@ -86,6 +78,7 @@ cdef class Tables:
             raise NoSuchProcess(f"no process has PID {pid}: start it with fork or vnas_start")
         return row
 
+    @cython.critical_section
     def start(self, int32_t parent, vnas_id, pid):
         """Start a process: in the parent's VNAS when ``vnas_id`` is None (fork), else in that VNAS (vnas_start); its PID.
 
@@ -125,6 +118,7 @@ cdef class Tables:
             self.next_pid = number + 1 if number < INT32_MAX else 2
         return number
 
+    @cython.critical_section
     def exit(self, int32_t pid):
         """Remove a process, close its sockets, give its children to process 1."""
         cdef int32_t row = self.process_row(pid)
@@ -140,6 +134,7 @@ cdef class Tables:
 
     # ---- interface addresses ----------------------------------------------------------------------------------------
 
+    @cython.critical_section
     def validate(self, int32_t pid, const uint8_t[::1] address not None, str interface not None, uint16_t vlan):
         """Register (VLAN, address) for the VNAS of a process; False when it is registered already."""
         cdef int32_t number = self.interfaces.acquire(interface)    # first: what runs Python may let other threads change things
@@ -162,6 +157,7 @@ cdef class Tables:
             pthread_rwlock_unlock(&self.changing)
         return True
 
+    @cython.critical_section
     def invalidate(self, int32_t pid, const uint8_t[::1] address not None, uint16_t vlan):
         """Take (VLAN, address) away if it is registered with the process's VNAS; else False."""
         cdef int32_t vnas = self.c.processes.rows[self.process_row(pid)].vnas
@@ -212,6 +208,7 @@ cdef class Tables:
         self.c.processes.rows[process].first_socket = socket
         return socket
 
+    @cython.critical_section
     def bind(self, int32_t pid, uint8_t protocol, uint16_t port, const uint8_t[::1] address not None, bint v6only,
              bint sharing, bint freebind):
         """Register a socket; its ID. The arguments' values have been checked."""
@@ -244,6 +241,7 @@ cdef class Tables:
         socket_remove(&self.c.sockets, &self.c.plane, &self.c.seed, socket, self.c.processes.rows[process].vnas)
         return 0
 
+    @cython.critical_section
     def close(self, int32_t socket):
         """Close a socket."""
         self.check_open(socket)
@@ -258,6 +256,7 @@ cdef class Tables:
 
     # ---- routes -----------------------------------------------------------------------------------------------------
 
+    @cython.critical_section
     def set_route(self, const uint8_t[::1] network, int32_t length, str interface not None):
         """Route a network (None: the default) to an interface, in place of the interface it had."""
         cdef int32_t number = self.interfaces.acquire(interface)
@@ -285,6 +284,7 @@ cdef class Tables:
             if replaced >= 0:
                 self.interfaces.release(replaced)
 
+    @cython.critical_section
     def remove_route(self, const uint8_t[::1] network, int32_t length):
         """Remove the route of a network (None: the default); False when there is none."""
         cdef int32_t row = -1, number
@@ -304,6 +304,7 @@ cdef class Tables:
         self.interfaces.release(number)
         return True
 
+    @cython.critical_section
     def source_address(self, int32_t pid, const uint8_t[::1] destination not None):
         """Choose the source address of a packet from a process to a destination.
 
@@ -328,96 +329,7 @@ cdef class Tables:
         row = &self.c.addresses.rows[self.c.addresses.sources[source].first]
         return address_bytes(row.hi, row.lo)
 
-    # ---- views ------------------------------------------------------------------------------------------------------
-
-    cdef Usage process_usage(self, int32_t process) noexcept:
-        cdef Usage usage = self.c.processes.rows[process].closed
-        cdef int32_t socket = self.c.processes.rows[process].first_socket
-        while socket >= 0:
-            usage_add(&usage, &self.c.sockets.usage[socket])
-            socket = self.c.sockets.rows[socket].next_of_process
-        return usage
-
-    def process_rows(self):
-        """List (PID, VNAS ID, parent's PID, usage), by PID."""
-        cdef int32_t row
-        cdef Usage usage
-        rows = []
-        for row in range(self.c.processes.pool.n_rows):
-            process = &self.c.processes.rows[row]
-            if process.pid == 0:
-                continue
-            usage = self.process_usage(row)
-            parent = self.c.processes.rows[process.parent].pid if process.parent >= 0 else 0
-            rows.append((process.pid, self.c.vnases.rows[process.vnas].id, parent, usage_row(&usage)))
-        return sorted(rows)
-
-    def address_rows(self):
-        """List (address, VNAS ID, interface, VLAN ID), in order of registration."""
-        cdef int32_t row = self.c.addresses.first
-        rows = []
-        while row >= 0:
-            address = &self.c.addresses.rows[row]
-            rows.append((address_bytes(address.hi, address.lo), self.c.vnases.rows[address.vnas].id,
-                         self.interfaces.name(address.interface), address.vlan))
-            row = address.next
-        return rows
-
-    def socket_rows(self):
-        """List (socket, protocol, port, address, PID, VNAS ID, v6only, sharing, usage), in order of registration."""
-        cdef int32_t socket
-        cdef Endpoint endpoint
-        cdef uint32_t place
-        rows = []
-        for socket in range(self.c.sockets.pool.n_rows):
-            row = &self.c.sockets.rows[socket]
-            if row.order == 0:
-                continue
-            endpoint = endpoint_of(&self.c, socket)
-            place = self.c.sockets.ports[endpoint.port].place
-            rows.append((row.order, socket, PROTOCOLS[place >> 16], place & 0xffff,
-                         address_bytes(endpoint.hi, endpoint.lo), self.c.processes.rows[row.process].pid,
-                         self.c.vnases.rows[endpoint.vnas].id, bool(endpoint.v6only), shares_port(row),
-                         usage_row(&self.c.sockets.usage[socket])))
-        return [row[1:] for row in sorted(rows)]
-
-    def route_rows(self):
-        """List (network, prefix length, interface), in order of registration, the default (None, 0, interface) last."""
-        cdef int32_t row = self.c.routes.first
-        rows = []
-        while row >= 0:
-            route = &self.c.routes.rows[row]
-            rows.append((address_bytes(route.hi, route.lo), route.length, self.interfaces.name(route.interface)))
-            row = route.next
-        if self.c.routes.default_interface >= 0:
-            rows.append((None, 0, self.interfaces.name(self.c.routes.default_interface)))
-        return rows
-
-    def vnas_usage(self):
-        """Map VNAS ID to usage, open and closed sockets together, by VNAS ID."""
-        cdef int32_t row
-        cdef Usage* totals = <Usage*>calloc(self.c.vnases.pool.n_rows, sizeof(Usage))
-        if totals == NULL:
-            raise MemoryError("no memory for the VNASs' usage")
-        try:
-            for row in range(self.c.sockets.pool.n_rows):
-                if self.c.sockets.rows[row].order != 0:
-                    usage_add(&totals[self.c.processes.rows[self.c.sockets.rows[row].process].vnas],
-                              &self.c.sockets.usage[row])
-            rows = []
-            for row in range(self.c.vnases.pool.n_rows):
-                if self.c.vnases.rows[row].n_users > 0:
-                    usage_add(&totals[row], &self.c.vnases.rows[row].closed)
-                    rows.append((self.c.vnases.rows[row].id, usage_row(&totals[row])))
-        finally:
-            free(totals)
-        return dict(sorted(rows))
-
-    def outcome_usage(self):
-        """List usage by outcome: [0] delivered, [-outcome] the misses."""
-        cdef int outcome
-        return [usage_row(&self.c.outcomes[outcome]) for outcome in range(N_OUTCOMES)]
-
+    @cython.critical_section
     def owns(self, int32_t vnas_id, const uint8_t[::1] address not None):
         """Tell whether an address is available to a VNAS without freebind."""
         cdef uint64_t hi = load64(&address[0]), lo = load64(&address[8])
