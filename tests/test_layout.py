@@ -29,6 +29,8 @@ ALLOWED = {
     "bulk": {"columns", "errors", "parse", "tables", "values"},
     "values": {"errors", "parse"},
     "files": set(),
+    "console": {"errors"},
+    "commands": {"console"},
     "tablefile": {"errors", "files", "parse", "tables", "values", "views", "machine"},
     "views": {"outcome", "errors", "parse", "tables", "dispatch", "values", "tablefile"},
     "snapshot": {"errors", "files", "parse", "tables", "values", "views"},

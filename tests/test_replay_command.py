@@ -14,7 +14,7 @@ from replayer import PCAPS, fails, report_of, rows_of, run, without_speed
 from tabulate import tabulate
 
 from vnasfast import ServerMachine
-from vnasfast.replay.screen import table
+from vnasfast.console import table
 
 CAPTURE = PCAPS / "three-servers.pcap"
 TABLES = PCAPS / "three-servers.toml"

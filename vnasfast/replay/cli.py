@@ -1,25 +1,23 @@
 """The command line of the replayer."""
 
-import contextlib
 import errno
 import os
 import stat
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from vnasfast.console import INTERRUPTED, OK, UNUSABLE, complain, is_terminal, plain_errors, reason, show, show_version
 
 if TYPE_CHECKING:
     from vnasfast.capture import Capture
     from vnasfast.replay.report import Report
     from vnasfast.replay.run import Replay
 
-OK = 0
 DAMAGED = 1
-UNUSABLE = 2
-INTERRUPTED = 130
 
 # The bar appears after this many seconds, so that short work prints nothing but its report.
 _PATIENCE = 1.0
@@ -39,31 +37,6 @@ Exit codes:
   2    there is no report: a wrong option, or a file that can't be used
   130  interrupted by Ctrl-C; the report is of what was read until then
 """
-
-
-def complain(message: str) -> None:
-    """Print one line to standard error."""
-    with contextlib.suppress(OSError):
-        click.echo(f"Error: {' '.join(message.split())}", err=True)
-
-
-def stop(message: str) -> NoReturn:
-    """End because something can't be used."""
-    complain(message)
-    sys.exit(UNUSABLE)
-
-
-def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
-    if not wanted or context.resilient_parsing:
-        return
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 (slow, rarely needed)
-
-    try:
-        number = version("vnasfast")
-    except PackageNotFoundError:
-        number = "(not installed)"
-    click.echo(f"vnasfast {number}")
-    context.exit()
 
 
 @click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -98,7 +71,12 @@ def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> 
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="Print no report on screen and no progress; --json still prints.")
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version and exit."
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_version,
+    help="Print the version and exit.",
 )
 def main(
     captures: tuple[str, ...],
@@ -120,32 +98,9 @@ def main(
     to a socket of that VNAS. The report has one row for each service of each VNAS, says why the other packets
     reached no socket, and for which addresses and ports they were.
     """
-    with _plain_errors():
+    with plain_errors():
         code = _replay(captures, tables, save_tables, embodiment, deliveries, limit, threads, as_json, quiet)
     sys.exit(code)
-
-
-def _reason(error: OSError) -> str:
-    name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-    return f"{name}{error.strerror or error}"
-
-
-@contextlib.contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Turn what may go wrong into one line and an exit code."""
-    from vnasfast.errors import VnasError  # noqa: PLC0415 (--help and --version need no vnasfast)
-
-    try:
-        yield
-    except KeyboardInterrupt:
-        complain("interrupted")
-        sys.exit(INTERRUPTED)
-    except VnasError as error:
-        stop(str(error))
-    except OSError as error:
-        stop(_reason(error))
-    except MemoryError:
-        stop("out of memory")
 
 
 def _replay(
@@ -163,7 +118,7 @@ def _replay(
     from vnasfast.replay.choose import choose_tables, find_beside  # noqa: PLC0415 (after the cheap checks)
     from vnasfast.replay.run import Replay, Sources  # noqa: PLC0415
 
-    show_progress = not quiet and _is_terminal(sys.stderr)
+    show_progress = not quiet and is_terminal(sys.stderr)
     learning = tables is None and find_beside(captures) is None
     with Sources(captures, learning=learning) as sources:
         with _Bar(sources.paths, "learning", wanted=show_progress and learning) as bar:
@@ -186,7 +141,7 @@ def _replay(
             chosen.machine.save(save_tables, embodiment=embodiment)
             running.saved = save_tables
         except OSError as error:
-            problems.append(_reason(error))
+            problems.append(reason(error))
             code = UNUSABLE
     if as_json or not quiet:
         _print(running.report(), as_json)
@@ -221,7 +176,7 @@ def _check_files(captures: Sequence[str], tables: str | None, outputs: dict[str,
     """Find the mistakes that would otherwise show after minutes of work, and outputs that would destroy inputs."""
     if captures.count("-") > 1:
         raise click.UsageError("standard input (-) can be read only once")
-    if "-" in captures and _is_terminal(sys.stdin):
+    if "-" in captures and is_terminal(sys.stdin):
         raise click.UsageError("standard input is a terminal: pipe a capture into it")
     files = [path for path in captures if path != "-"]
     for path in files:
@@ -278,19 +233,7 @@ def _print(report: "Report", as_json: bool) -> None:
         from vnasfast.replay.screen import screen  # noqa: PLC0415
 
         text = screen(report)
-    try:
-        click.echo(text)
-        sys.stdout.flush()
-    except OSError as error:
-        # The interpreter would try again at its end, and complain once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        # Whoever read a pipe may stop reading, as `| head` does.
-        if not isinstance(error, BrokenPipeError):
-            raise OSError(error.errno, error.strerror, "standard output") from None
-
-
-def _is_terminal(stream: Any) -> bool:
-    return stream is not None and stream.isatty()
+    show(text)
 
 
 class _Bar:

@@ -1,0 +1,88 @@
+"""The commands of ``vnasfast``, each imported when it is used."""
+
+import gc
+import sys
+from importlib import import_module
+from typing import NamedTuple
+
+import click
+
+from vnasfast.console import show_version
+
+
+class Entry(NamedTuple):
+    """Where a command is, and its line in the list of commands."""
+
+    module: str
+    help: str
+    name: str = "main"
+    """The click command in that module."""
+    lasting: bool = False
+    """It runs until it's stopped, so cycles of objects must be looked for; commands that end soon do without."""
+
+
+#: A command more is a line more. A test holds each line to the command's own help.
+COMMANDS = {
+    "replay": Entry("vnasfast.replay.cli", "Say which server application each packet of a capture belongs to."),
+}
+
+_EPILOG = """\b
+Examples:
+  vnasfast replay pcaps/three-servers.pcap
+  vnasfast replay --help
+"""
+
+
+def load(name: str) -> click.Command:
+    """Import a command."""
+    entry = COMMANDS[name]
+    if entry.lasting:
+        gc.enable()
+    command: click.Command = getattr(import_module(entry.module), entry.name)
+    return command
+
+
+class Commands(click.Group):
+    """All commands; their list needs none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name all commands, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command of this name."""
+        return load(cmd_name) if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+@click.command(
+    cls=Commands,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_version,
+    help="Print the version and exit.",
+)
+def group() -> None:
+    """Which of several identical servers on one operating system does each packet belong to?
+
+    "vnasfast COMMAND --help" says what a command does.
+    """
+
+
+def run(prog_name: str) -> None:
+    """Run what the arguments of this process ask for."""
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name in COMMANDS:
+        # Not through the group: click would end with another code on a Ctrl-C while the command is imported.
+        load(name).main(sys.argv[2:], prog_name=f"{prog_name} {name}")
+    group.main(sys.argv[1:], prog_name=prog_name)
