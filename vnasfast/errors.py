@@ -153,3 +153,8 @@ class MissingExtra(VnasError, ImportError):
         super().__init__(f"{need} needs an optional part: pip install 'vnasfast[{extra}]'")
 
 
+class OracleError(VnasError, OSError):
+    """The running kernel can't be asked who would get a packet; ``errno`` is the kernel's."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
