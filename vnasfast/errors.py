@@ -158,3 +158,10 @@ class OracleError(VnasError, OSError):
 
     def __str__(self) -> str:
         return str(self.strerror)
+
+
+class HostError(VnasError, OSError):
+    """A running machine can't be read: what of it, and what to do; ``errno`` is the kernel's."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)

@@ -1,1 +1,36 @@
-"""A live Linux machine: what its kernel says, beside what the tables say."""
+"""A live Linux machine: what its kernel says, beside what the tables say.
+
+::
+
+    from vnasfast.host import snapshot
+
+    host = snapshot()
+    host.sockets["local_port"]
+
+::
+
+    namespaces.py   which network namespaces there are
+    netlink.pyx     netlink sockets in any of them
+      |── diag.pyx       sock_diag → rows of sockets (rows.py)
+      |── links.py       rtnetlink → links, addresses, routes
+      `── oracle.pyx     sock_diag → who would get this packet (answers.py)
+    holders.pyx     /proc → which process holds which socket ── processes.py, groups.py
+    options.pyx     what netlink hides, asked of the sockets themselves
+    snapshot.py     all of these together
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vnasfast.host.snapshot import Host, snapshot
+
+__all__ = ["Host", "snapshot"]
+
+
+def __getattr__(name: str) -> object:
+    # The oracle needs none of it.
+    if name in __all__:
+        from importlib import import_module  # noqa: PLC0415
+
+        return getattr(import_module("vnasfast.host.snapshot"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
