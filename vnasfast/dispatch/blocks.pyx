@@ -5,7 +5,7 @@ from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint16_t, uint3
 from vnasfast.dispatch.steps cimport dispatch_key
 from vnasfast.parse.plain cimport widen_key
 from vnasfast.tables.hashing cimport hash_address, load64
-from vnasfast.tables.index cimport HashIndex, index_tag
+from vnasfast.tables.index cimport HashIndex, index_home, index_tag
 from vnasfast.tables.plane cimport VnasPlane
 from vnasfast.tables.readers cimport atomic_load, readers_enter, readers_leave
 from vnasfast.tables.sockets cimport NO_PROTOCOL, endpoint_tag, port_find, protocol_number     # the last also for lookup.h
@@ -58,10 +58,10 @@ cdef void warm(const MachineTables* tables, const FlowKey* keys, size_t n) noexc
     cdef size_t i
     for i in range(n):
         tags[i] = index_tag(hash_address(&tables.seed, load64(keys[i].destination), load64(keys[i].destination + 8), keys[i].vlan))
-        prefetch(&addresses.slots[tags[i] >> addresses.shift])
+        prefetch(&addresses.slots[index_home(addresses, tags[i])])
         prefetch(&tables.sockets.directory[(protocol_number(keys[i].protocol) & 7) << 16 | keys[i].destination_port])
     for i in range(n):
-        rows[i] = addresses.slots[tags[i] >> addresses.shift].row
+        rows[i] = addresses.slots[index_home(addresses, tags[i])].taken - 1
         prefetch(&tables.addresses.rows[max(rows[i], 0)])
     for i in range(n):
         any_tags[i] = own_tags[i] = 0
@@ -73,11 +73,11 @@ cdef void warm(const MachineTables* tables, const FlowKey* keys, size_t n) noexc
         lo = load64(keys[i].destination + 8)
         any_tags[i] = endpoint_tag(&tables.seed, port, vnas, 0, 0, False)
         own_tags[i] = endpoint_tag(&tables.seed, port, vnas, hi, lo, False)
-        prefetch(&endpoints.slots[any_tags[i] >> endpoints.shift])
-        prefetch(&endpoints.slots[own_tags[i] >> endpoints.shift])
+        prefetch(&endpoints.slots[index_home(endpoints, any_tags[i])])
+        prefetch(&endpoints.slots[index_home(endpoints, own_tags[i])])
     for i in range(n):
-        prefetch(&tables.sockets.endpoints[max(endpoints.slots[any_tags[i] >> endpoints.shift].row, 0)])
-        prefetch(&tables.sockets.endpoints[max(endpoints.slots[own_tags[i] >> endpoints.shift].row, 0)])
+        prefetch(&tables.sockets.endpoints[max(endpoints.slots[index_home(endpoints, any_tags[i])].taken - 1, 0)])
+        prefetch(&tables.sockets.endpoints[max(endpoints.slots[index_home(endpoints, own_tags[i])].taken - 1, 0)])
 
 
 cdef void ask_control_plane(const MachineTables* tables, const AnyKey* keys, const uint16_t* ask, size_t n,

@@ -74,7 +74,8 @@ cdef int32_t address_add(AddressTable* table, Plane* plane, const HashSeed* seed
         if plane_reserve_address(plane, row, family == IPV6):
             grow_lines(table, plane, family)
         source = source_take(table, seed, vnas, interface, family)
-        count_add(&table.owners, seed, hi, lo, vnas, 0)
+        if vlan != 0:
+            count_add(&table.owners, seed, hi, lo, vnas, 0)
     except MemoryError:     # a source list without an address does no harm: the next one finds it
         table.rows[row].source_list = -1
         pool_give(&table.pool, row)
@@ -128,7 +129,8 @@ cdef void address_remove(AddressTable* table, Plane* plane, const HashSeed* seed
         index_remove(&table.source_index, source_tag(seed, source.vnas, source.interface, source.family),
                      address.source_list)
         pool_give(&table.source_pool, address.source_list)
-    count_remove(&table.owners, seed, address.hi, address.lo, address.vnas, 0)
+    if address.vlan != 0:
+        count_remove(&table.owners, seed, address.hi, address.lo, address.vnas, 0)
     index_remove(&table.index, index_tag(hash_address(seed, address.hi, address.lo, address.vlan)), row)
     address.source_list = -1
     pool_give(&table.pool, row)

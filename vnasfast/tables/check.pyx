@@ -33,7 +33,7 @@ cdef int check_indexed(const HashIndex* index, const RowPool* pool, str name) ex
     cdef uint32_t position
     index_check(index)
     check_pool(pool, name)
-    rows = [index.slots[position].row for position in range(index.mask + 1) if index.slots[position].row >= 0]
+    rows = [index.slots[position].taken for position in range(index.mask + 1) if index.slots[position].taken != 0]
     assert len(set(rows)) == len(rows) == pool_n_live(pool), f"{name}: the index does not hold each live row once"
     return 0
 
@@ -92,8 +92,9 @@ cdef int check_addresses(const MachineTables* c) except -1:
         source = source_find(table, &c.seed, address.vnas, address.interface, family_of(address.hi, address.lo))
         assert source == address.source_list >= 0, "addresses: a row is in another source list"
         sources.add(source)
-        key = (address.hi, address.lo, address.vnas)
-        owners[key] = owners.get(key, 0) + 1
+        if address.vlan != 0:
+            key = (address.hi, address.lo, address.vnas)
+            owners[key] = owners.get(key, 0) + 1
         previous = row
         row = address.next
         n += 1

@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from vnasfast.tables.hashing cimport HashSeed, hash_address
-from vnasfast.tables.index cimport HashIndex, RowPool, index_tag
+from vnasfast.tables.index cimport HashIndex, RowPool, index_home, index_tag
 
 cdef struct CountRow:
     uint64_t hi, lo
@@ -19,10 +19,10 @@ cdef struct CountTable:
 cdef inline int32_t count_find(const CountTable* table, const HashSeed* seed, uint64_t hi, uint64_t lo,
                                int32_t number) noexcept nogil:
     cdef uint32_t tag = index_tag(hash_address(seed, hi, lo, <uint32_t>number))
-    cdef uint32_t position = tag >> table.index.shift
+    cdef uint32_t position = index_home(&table.index, tag)
     cdef int32_t row
-    while table.index.slots[position].row >= 0:
-        row = table.index.slots[position].row
+    while table.index.slots[position].taken != 0:
+        row = table.index.slots[position].taken - 1
         if (table.index.slots[position].tag == tag and table.rows[row].lo == lo and table.rows[row].hi == hi
                 and table.rows[row].number == number):
             return row

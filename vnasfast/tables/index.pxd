@@ -2,20 +2,26 @@
 #
 # An index holds (tag, row) slots; the keys stay in the rows. Its user probes it in a loop of its own:
 #
-#     position = tag >> index.shift
-#     while index.slots[position].row >= 0:
-#         if index.slots[position].tag == tag and <the row's key is the key>: found
+#     position = index_home(&index, tag)
+#     while index.slots[position].taken != 0:
+#         if index.slots[position].tag == tag and <the key of row `taken - 1` is the key>: found
 #         position = (position + 1) & index.mask
 #
 # Linear probing at a load of at most one half or one quarter; an 8-slot index is one cache line. Removing shifts the run behind the hole
 # back, so there are no tombstones: adding and removing forever neither grows nor slows an index. No key is special, since
-# only the row number says whether a slot is empty. Many readers or one writer.
+# only `taken` says whether a slot is empty. Many readers or one writer.
+#
+# An index grows in its place, and a few slots with each key that is added, so that nobody waits for it. A home is the upper bits of a tag:
+# in an index of twice the size a key's home is twice as far from the beginning, or one more. The slots are moved from the last
+# to the first; those of homes below `split` still lie as they did in the smaller index.
+#
+#     0 ········ split ──── empty ──── 2 split ········ 2 n
 
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 cdef struct Slot:
     uint32_t tag        # upper half of the key's hash; its upper bits choose the home position
-    int32_t row         # negative: empty
+    int32_t taken       # row + 1; 0: empty
 
 cdef struct HashIndex:
     Slot* slots
@@ -23,6 +29,8 @@ cdef struct HashIndex:
     uint32_t n_used
     uint32_t shift      # 32 - log2(number of slots)
     uint32_t spare      # slots there are at least for each key: INDEX_COMPACT or INDEX_FAST
+    uint32_t split      # homes, of the index of half the size, that are still to be moved
+    uint32_t room       # slots that there is memory for
 
 cdef enum:
     INDEX_COMPACT = 2
@@ -33,6 +41,10 @@ cdef enum:
 cdef inline uint32_t index_tag(uint64_t hash) noexcept nogil:
     return <uint32_t>(hash >> 32)
 
+cdef inline uint32_t index_home(const HashIndex* index, uint32_t tag) noexcept nogil:
+    cdef uint32_t home = tag >> index.shift
+    return home >> 1 if home >> 1 < index.split else home
+
 cdef int index_init(HashIndex* index, uint32_t spare) except -1
 cdef void index_free(HashIndex* index) noexcept nogil
 cdef int index_reserve(HashIndex* index) except -1                                   # room for one more, or MemoryError
@@ -41,13 +53,17 @@ cdef void index_remove(HashIndex* index, uint32_t tag, int32_t row) noexcept nog
 cdef int index_check(const HashIndex* index) except -1
 cdef uint32_t index_longest_probe(const HashIndex* index) noexcept nogil     # slots looked at for the worst key
 
-# Rows 0 .. n_rows - 1 of a dense array; those in `free_rows` are taken again first, the last given back first.
+# Rows 0 .. n_rows - 1 of a dense array; those in `free_rows` are taken again first, the last given back first. Room that was never
+# used takes no memory.
 cdef struct RowPool:
     int32_t n_rows
     int32_t capacity
     int32_t n_free
+    int32_t free_capacity
+    uint32_t row_bytes
     int32_t* free_rows
 
+cdef int pool_reserve(RowPool* pool, void** rows, size_t row_bytes, int32_t n) except -1     # room for n more, or MemoryError
 cdef int32_t pool_take(RowPool* pool, void** rows, size_t row_bytes) except -1       # a zeroed row
 cdef void pool_give(RowPool* pool, int32_t row) noexcept nogil
 cdef void pool_free(RowPool* pool, void** rows) noexcept nogil

@@ -6,36 +6,10 @@ from libc.string cimport memcpy, memset
 
 from vnasfast.tables.family cimport IPV4, IPV6, is_ipv4
 from vnasfast.tables.hashing cimport splitmix64
+from vnasfast.tables.memory cimport PAGE, map_zeroed, unmap, whole_pages
 from vnasfast.tables.readers cimport Retired, readers_next_free, readers_reserve, readers_retire
 
 cdef extern from *:
-    """
-    #include <sys/mman.h>
-    #include <stdint.h>
-    /* Zeroed memory that is only resident where it was written; from 2 MiB on in huge pages where there are any, so that a
-       random line costs one cache miss and no walk of the page tables before it. */
-    static inline void *vnas_map(size_t n_bytes) {
-        const size_t huge = 2u << 20;
-        size_t spare = n_bytes >= huge ? huge : 0;
-        char *memory = mmap(NULL, n_bytes + spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (memory == MAP_FAILED)
-            return NULL;
-        if (spare) {
-            size_t before = -(uintptr_t)memory & (huge - 1);
-            if (before)
-                munmap(memory, before);
-            memory += before;
-            if (spare - before)
-                munmap(memory + n_bytes, spare - before);
-    #ifdef MADV_HUGEPAGE
-            madvise(memory, n_bytes, MADV_HUGEPAGE);
-    #endif
-        }
-        return memory;
-    }
-    """
-    void* map_zeroed "vnas_map"(size_t n_bytes) noexcept nogil
-    int munmap(void* memory, size_t n_bytes) noexcept nogil
     void store_pointer "VNAS_STORE"(void* place, void* value) noexcept nogil
     void store_word "VNAS_STORE"(uint32_t place, uint32_t value) noexcept nogil
     void store_answer "VNAS_STORE"(int32_t place, int32_t value) noexcept nogil
@@ -51,7 +25,6 @@ cdef extern from *:
     void end_change "vnas_end_change"(uint64_t place) noexcept nogil
 
 cdef enum:
-    PAGE = 4096
     FIRST_LINES_LOG2 = 1
     # Addresses for each line at the most, on average: 3.5 of 7. Then 1 line in 37 overflows, and 1 address in 250 is answered by the
     # control plane.
@@ -63,10 +36,6 @@ cdef enum:
     FIRST_SLOTS = 16
     FREE_ANSWERS = 1 << 20      # answers that ports may have, however few sockets they have: 4 MiB
     ANSWERS_A_SOCKET = 8        # of a port's array for each of its sockets, beyond that: 32 bytes
-
-
-cdef inline size_t whole_pages(size_t n_bytes) noexcept nogil:
-    return (n_bytes + PAGE - 1) & ~<size_t>(PAGE - 1)
 
 
 cdef inline size_t lines_bytes(uint32_t log2_lines) noexcept nogil:
@@ -126,23 +95,23 @@ cdef int plane_init(Plane* plane, uint64_t seed) except -1:
 
 
 cdef void unmap_ports(VnasPorts* ports, size_t n_bytes) noexcept nogil:
-    munmap(ports.answers, n_bytes)
-    munmap(ports.directory, 2 * VNAS_PLACES * sizeof(uint32_t))
-    munmap(ports, PAGE)
+    unmap(ports.answers, n_bytes)
+    unmap(ports.directory, 2 * VNAS_PLACES * sizeof(uint32_t))
+    unmap(ports, PAGE)
 
 
 cdef void plane_free(Plane* plane) noexcept nogil:
     cdef uint32_t i
     for i in range(plane.readers.n_retired):
         if plane.readers.retired[i].memory != NULL:
-            munmap(plane.readers.retired[i].memory, plane.readers.retired[i].n_bytes)
+            unmap(plane.readers.retired[i].memory, plane.readers.retired[i].n_bytes)
     free(plane.readers.retired)
     if plane.c.ipv4 != NULL:
-        munmap(plane.c.ipv4, lines_bytes(log2_lines_of(plane.c.ipv4)))
+        unmap(plane.c.ipv4, lines_bytes(log2_lines_of(plane.c.ipv4)))
     if plane.c.ipv6 != NULL:
-        munmap(plane.c.ipv6, lines_bytes(log2_lines_of(plane.c.ipv6)))
+        unmap(plane.c.ipv6, lines_bytes(log2_lines_of(plane.c.ipv6)))
     if plane.c.ipv6_rows != NULL:
-        munmap(plane.c.ipv6_rows, whole_pages(plane.ipv6_capacity * sizeof(VnasIpv6Row)))
+        unmap(plane.c.ipv6_rows, whole_pages(plane.ipv6_capacity * sizeof(VnasIpv6Row)))
     if plane.c.ports != NULL:
         unmap_ports(plane.c.ports, answers_bytes(plane.width, plane.slot_capacity))
     free(plane.free_slots)
@@ -153,7 +122,7 @@ cdef void plane_settle(Plane* plane) noexcept nogil:
     cdef Retired retired
     while readers_next_free(&plane.readers, &retired):
         if retired.memory != NULL:
-            munmap(retired.memory, retired.n_bytes)
+            unmap(retired.memory, retired.n_bytes)
         elif retired.slot < plane.n_slots:
             memset(plane.c.ports.answers + <size_t>retired.slot * plane.width, 0, plane.width * sizeof(int32_t))
             plane.free_slots[plane.n_free_slots] = retired.slot
@@ -303,10 +272,10 @@ cdef int lay_out(Plane* plane, uint32_t width, uint32_t slot_capacity) except -1
         free(free_slots)
         if made != NULL:
             if made.answers != NULL:
-                munmap(made.answers, answers_bytes(width, slot_capacity))
+                unmap(made.answers, answers_bytes(width, slot_capacity))
             if made.directory != NULL:
-                munmap(made.directory, 2 * VNAS_PLACES * sizeof(uint32_t))
-            munmap(made, PAGE)
+                unmap(made.directory, 2 * VNAS_PLACES * sizeof(uint32_t))
+            unmap(made, PAGE)
         raise MemoryError(f"no memory for the answers of {width} VNASs on {slot_capacity} ports")
     fill_slot(made.answers + NO_PORT_SLOT * width, width, -2 + VNAS_STORED)
     fill_slot(made.answers + ASK_SLOT * width, width, VNAS_ASK)

@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, uint32_t
 
 from vnasfast.tables.hashing cimport HashSeed, hash_word
-from vnasfast.tables.index cimport HashIndex, RowPool, index_tag
+from vnasfast.tables.index cimport HashIndex, RowPool, index_home, index_tag
 from vnasfast.tables.usage cimport Usage
 
 cdef struct ProcessRow:
@@ -23,10 +23,10 @@ cdef struct ProcessTable:
 
 cdef inline int32_t process_find(const ProcessTable* table, const HashSeed* seed, int32_t pid) noexcept nogil:
     cdef uint32_t tag = index_tag(hash_word(seed, <uint32_t>pid))
-    cdef uint32_t position = tag >> table.index.shift
-    while table.index.slots[position].row >= 0:
-        if table.index.slots[position].tag == tag and table.rows[table.index.slots[position].row].pid == pid:
-            return table.index.slots[position].row
+    cdef uint32_t position = index_home(&table.index, tag)
+    while table.index.slots[position].taken != 0:
+        if table.index.slots[position].tag == tag and table.rows[table.index.slots[position].taken - 1].pid == pid:
+            return table.index.slots[position].taken - 1
         position = (position + 1) & table.index.mask
     return -1
 

@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from vnasfast.tables.family cimport is_ipv4
 from vnasfast.tables.hashing cimport HashSeed, hash_address
-from vnasfast.tables.index cimport HashIndex, RowPool, index_tag
+from vnasfast.tables.index cimport HashIndex, RowPool, index_home, index_tag
 
 cdef struct RouteRow:
     uint64_t hi, lo             # masked
@@ -41,13 +41,13 @@ cdef inline int32_t route_find(const RoutingTable* table, const HashSeed* seed, 
                                int32_t length) noexcept nogil:
     """Find the route of exactly this network; hi and lo are masked."""
     cdef uint32_t tag = route_tag(seed, hi, lo, length)
-    cdef uint32_t position = tag >> table.index.shift
+    cdef uint32_t position = index_home(&table.index, tag)
     cdef const RouteRow* route
-    while table.index.slots[position].row >= 0:
+    while table.index.slots[position].taken != 0:
         if table.index.slots[position].tag == tag:
-            route = &table.rows[table.index.slots[position].row]
+            route = &table.rows[table.index.slots[position].taken - 1]
             if route.lo == lo and route.hi == hi and route.length == length:
-                return table.index.slots[position].row
+                return table.index.slots[position].taken - 1
         position = (position + 1) & table.index.mask
     return -1
 

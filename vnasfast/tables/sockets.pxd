@@ -15,7 +15,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from vnasfast.tables.counts cimport CountTable
 from vnasfast.tables.hashing cimport HashSeed, hash_address
-from vnasfast.tables.index cimport HashIndex, RowPool, index_tag
+from vnasfast.tables.index cimport HashIndex, RowPool, index_home, index_tag
 from vnasfast.tables.plane cimport Plane
 from vnasfast.tables.usage cimport Usage
 
@@ -91,14 +91,14 @@ cdef inline uint32_t endpoint_tag(const HashSeed* seed, int32_t port, int32_t vn
 cdef inline int32_t endpoint_find(const SocketTable* table, const HashSeed* seed, int32_t port, int32_t vnas, uint64_t hi,
                                   uint64_t lo, bint v6only) noexcept nogil:
     cdef uint32_t tag = endpoint_tag(seed, port, vnas, hi, lo, v6only)
-    cdef uint32_t position = tag >> table.endpoint_index.shift
+    cdef uint32_t position = index_home(&table.endpoint_index, tag)
     cdef const Endpoint* endpoint
-    while table.endpoint_index.slots[position].row >= 0:
+    while table.endpoint_index.slots[position].taken != 0:
         if table.endpoint_index.slots[position].tag == tag:
-            endpoint = &table.endpoints[table.endpoint_index.slots[position].row]
+            endpoint = &table.endpoints[table.endpoint_index.slots[position].taken - 1]
             if (endpoint.port == port and endpoint.vnas == vnas and endpoint.lo == lo and endpoint.hi == hi
                     and endpoint.v6only == v6only):
-                return table.endpoint_index.slots[position].row
+                return table.endpoint_index.slots[position].taken - 1
         position = (position + 1) & table.endpoint_index.mask
     return -1
 

@@ -11,6 +11,7 @@ from vnasfast.tables.index cimport (
     INDEX_COMPACT,
     index_add, index_free, index_init, index_remove, index_reserve, pool_free, pool_give, pool_take,
 )
+from vnasfast.tables.memory cimport enlarge, give_back
 from vnasfast.tables.plane cimport (
     ASK_SLOT, VNAS_STORED, Plane, plane_get, plane_has_owner, plane_point,
 )
@@ -19,20 +20,6 @@ from vnasfast.tables.ports cimport (
 )
 from vnasfast.tables.readers cimport readers_reserve
 from vnasfast.typedefs cimport NO_SOCKET
-
-cdef extern from *:
-    """
-    #include <sys/mman.h>
-    /* Larger, and zero behind what it was; what was never written stays without memory. */
-    static inline void *vnas_enlarge(void *memory, size_t n_bytes, size_t larger) {
-        void *moved = memory == NULL
-            ? mmap(NULL, larger, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-            : mremap(memory, n_bytes, larger, MREMAP_MAYMOVE);
-        return moved == MAP_FAILED ? NULL : moved;
-    }
-    """
-    void* enlarge "vnas_enlarge"(void* memory, size_t n_bytes, size_t larger) noexcept nogil
-    int munmap(void* memory, size_t n_bytes) noexcept nogil
 
 cdef enum:
     BOTH_FAMILIES = 3       # bit IPV4 and bit IPV6
@@ -58,8 +45,7 @@ cdef void socket_free(SocketTable* table) noexcept nogil:
     index_free(&table.endpoint_index)
     pool_free(&table.endpoint_pool, <void**>&table.endpoints)
     pool_free(&table.pool, <void**>&table.rows)
-    if table.usage != NULL:
-        munmap(table.usage, table.usage_bytes)
+    give_back(table.usage, table.usage_bytes)
     table.usage = NULL
     count_free(&table.loopback_owners)
     count_free(&table.specific)

@@ -5,9 +5,8 @@ from libc.stdint cimport INT32_MAX, int32_t, uint8_t, uint16_t, uint32_t, uint64
 from libc.string cimport memset
 
 from vnasfast.tables.addresses cimport (
-    AddressRow, address_add, address_find, address_free, address_init, address_remove, source_find,
+    AddressRow, address_add, address_find, address_free, address_init, address_owned, address_remove, source_find,
 )
-from vnasfast.tables.counts cimport count_find
 from vnasfast.tables.family cimport family_of, is_any, is_loopback
 from vnasfast.tables.hashing cimport hash_seed, load64
 from vnasfast.tables.interfaces cimport InterfaceNames
@@ -183,7 +182,7 @@ cdef class Tables:
         if not is_any(hi, lo):
             v6only = False      # a specific address has one family
             if (not freebind and not is_loopback(hi, lo)
-                    and count_find(&self.c.addresses.owners, &self.c.seed, hi, lo, vnas) < 0):
+                    and not address_owned(&self.c.addresses, &self.c.seed, hi, lo, vnas)):
                 raise AddressNotAvailable(
                     f"the address does not belong to VNAS {self.c.vnases.rows[vnas].id} of process"
                     f" {self.c.processes.rows[process].pid}: validate it first, or bind with freebind"
@@ -335,5 +334,5 @@ cdef class Tables:
         cdef uint64_t hi = load64(&address[0]), lo = load64(&address[8])
         cdef int32_t vnas = vnas_find(&self.c.vnases, &self.c.seed, vnas_id)
         return is_any(hi, lo) or is_loopback(hi, lo) or (
-            vnas >= 0 and count_find(&self.c.addresses.owners, &self.c.seed, hi, lo, vnas) >= 0
+            vnas >= 0 and address_owned(&self.c.addresses, &self.c.seed, hi, lo, vnas)
         )
