@@ -23,6 +23,7 @@ class Entry(NamedTuple):
 
 #: A command more is a line more. A test holds each line to the command's own help.
 COMMANDS = {
+    "host": Entry("vnasfast.host.cli", "Show this machine: its addresses, routes and sockets, and whose they are."),
     "replay": Entry("vnasfast.replay.cli", "Say which server application each packet of a capture belongs to."),
 }
 

@@ -43,7 +43,8 @@ _ROUTE_KINDS = {
     9: "throw",
     10: "nat",
 }
-_MAIN_TABLE = 254
+#: The number of the main routing table.
+MAIN_TABLE = 254
 #: How often a dump that was torn by a change is asked for again.
 _TRIES = 10
 

@@ -1,23 +1,28 @@
 """From a snapshot to the tables of vnasfast."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from vnasfast.errors import AddressInUse
 from vnasfast.host.groups import Socket, group_of
-from vnasfast.host.processes import Process, read_processes
+from vnasfast.host.links import MAIN_TABLE, Link
+from vnasfast.host.processes import read_processes
 from vnasfast.host.rows import WAITING
 from vnasfast.host.snapshot import Host
 from vnasfast.machine import ServerMachine
-from vnasfast.values import unpacked_address
+from vnasfast.values import packed_address, unpacked_address
 
-#: PIDs above this are of no process (the kernel's PID_MAX_LIMIT): they stand for sockets whose process is not known, or for
-#: a process's sockets in another VNAS than its own.
+ANY = packed_address("ANY")
+ANY_IPV4 = packed_address("0.0.0.0")  # noqa: S104 - the name of ANY, nothing is bound
+
+#: PIDs above this are of no process (the kernel's PID_MAX_LIMIT): they stand for processes that are not known, and for
+#: those that have sockets in another VNAS than their own.
 MOST_PID = 1 << 22
 
 #: Addresses are registered for each VLAN that they may come by, up to this many rows; else for their own only.
 _MOST_ADDRESSES = 100_000
-_MAIN_TABLE = 254
 
 
 class HostTables(NamedTuple):
@@ -44,10 +49,193 @@ def tables_of(host: Host, group_by: str = "netns", *, seed: int | None = None) -
     ----------
     host : Host
     group_by : str, optional
-        "netns" makes tables that dispatch as this machine does. Of the other ways, the groups of one network namespace share
-        its addresses, but an address is of one VNAS: an address on which only one group has sockets is of that
-        group, and the others are left out for you to give away.
+        "netns" makes tables that dispatch as this machine does. Groups of another way share the addresses of
+        their network namespace, but in the tables an address is of one VNAS: one on which only one group has sockets is
+        of that group, the others are left out for you to give away.
     seed : int, optional
         As of ServerMachine.
     """
     return _Filling(host, group_by, seed).fill()
+
+
+class _Filling:
+    """A machine under construction."""
+
+    def __init__(self, host: Host, group_by: str, seed: int | None) -> None:
+        self.host = host
+        self.by_netns = group_by == "netns"
+        self.groups = host.groups(group_by)
+        self.machine = ServerMachine(seed=seed)
+        self.vnases = self._number(group_by)
+        self.machine.names.update({vnas: name for name, vnas in self.vnases.items()})
+        self.home = {1: 0}  # PID → the VNAS in which the process itself is
+        self.stand_ins: dict[tuple[int, int], int] = {}
+        self.places: dict[int, int] = {}
+        self.notes: list[str] = []
+
+    def fill(self) -> HostTables:
+        """Fill the machine, table by table."""
+        waiting = np.flatnonzero(np.isin(self.host.sockets["state"], WAITING)).tolist()
+        self._add_processes(waiting)
+        self._add_addresses(waiting)
+        self._add_routes()
+        self._add_sockets(waiting)
+        return HostTables(self.machine, self.places, self.notes)
+
+    def _number(self, way: str) -> dict[str, int]:
+        """Give each group a VNAS ID: 0 to that of process 1, if it is known; to the others in order of appearance."""
+        init = read_processes([1]).get(1)
+        namespaces = self.host.namespaces
+        names, first = self.groups, ""
+        if self.by_netns:
+            names = [namespace.name for namespace in namespaces]
+            known = {namespace.inode: namespace.name for namespace in namespaces}
+            # Where process 1 hides its own, it is most likely that of the snapshot.
+            first = known.get(init.netns, "") if init is not None and init.netns else names[0]
+        elif init is not None:
+            first = group_of(way)(Socket(init, namespaces[0], 0, ""))
+        ids = {first: 0}
+        for name in names:
+            ids.setdefault(name, len(ids))
+        ids.pop("", None)
+        return ids
+
+    def _vnas(self, place: int) -> int:
+        return self.vnases[self.groups[place]]
+
+    # ---- processes ---------------------------------------------------------------------------------------------------
+
+    def _add_processes(self, places: Sequence[int]) -> None:
+        """Add the processes that hold sockets, each in the VNAS of its first one, parents before children."""
+        wanted: dict[int, int] = {}
+        for place, pid in zip(places, self.host.sockets["pid"][places].tolist(), strict=True):
+            if pid > 1:
+                wanted.setdefault(pid, self._vnas(place))
+        for pid in wanted:
+            line = [pid]
+            while (parent := self._parent(line[-1])) in wanted and parent not in self.home:
+                line.append(parent)
+            for one in reversed(line):
+                if one not in self.home:
+                    parent = self._parent(one)
+                    self.machine.vnas_start(parent if parent in self.home else 1, wanted[one], pid=one)
+                    self.home[one] = wanted[one]
+
+    def _parent(self, pid: int) -> int:
+        process = self.host.processes.get(pid)
+        return process.parent if process is not None else 1
+
+    def _process_in(self, pid: int, vnas: int) -> int:
+        """Give the process if it is in this VNAS, else one that stands for it there."""
+        if self.home.get(pid) == vnas:
+            return pid
+        if (pid, vnas) not in self.stand_ins:
+            self.stand_ins[pid, vnas] = self.machine.vnas_start(1, vnas, pid=MOST_PID + 1 + len(self.stand_ins))
+        return self.stand_ins[pid, vnas]
+
+    # ---- addresses ---------------------------------------------------------------------------------------------------
+
+    def _add_addresses(self, places: Sequence[int]) -> None:
+        """Register each address that is up, for each VLAN by which this machine accepts packets to it."""
+        owner = self._owner_by_netns if self.by_netns else self._owners(places)
+        several: set[str] = set()
+        shared: set[str] = set()
+        for netns, (links, addresses) in enumerate(zip(self.host.links, self.host.addresses, strict=True)):
+            up = {link.device: link for link in links if link.up}
+            vlans = {device: _vlan(link, up) for device, link in up.items()}
+            every = {0, *vlans.values()}
+            if len(every) * len(addresses) > _MOST_ADDRESSES:
+                every = {0}
+            for row in addresses:
+                if row.device not in up or row.address.is_loopback:
+                    continue
+                vnas = owner(netns, packed_address(row.address))
+                if vnas is None:
+                    shared.add(str(row.address))
+                    continue
+                process = self._process_in(0 if vnas else 1, vnas)
+                own = vlans[row.device]
+                # Linux accepts a packet for any of its addresses on any of its links.
+                for vlan in (own, *sorted(every - {own})):
+                    if not self.machine.validate(process, row.address, up[row.device].name, vlan=vlan) and vlan == own:
+                        several.add(str(row.address))
+        if several:
+            self.notes.append(f"on several links or network namespaces, the first counts: {_listed(several)}")
+        if shared:
+            self.notes.append(f"of no VNAS, because several groups have sockets there: {_listed(shared)}")
+
+    def _owner_by_netns(self, netns: int, _address: bytes) -> int | None:
+        return self.vnases[self.host.namespaces[netns].name]
+
+    def _owners(self, places: Sequence[int]) -> Callable[[int, bytes], int | None]:
+        """Find the VNASs that wait on each address; the answer is the only one, or None."""
+        waiting: dict[tuple[int, bytes], set[int]] = {}
+        for place in places:
+            row = self.host.sockets[place]
+            address = row["local"].tobytes()
+            key = (int(row["netns"]), ANY if address in (ANY, ANY_IPV4) else address)
+            waiting.setdefault(key, set()).add(self._vnas(place))
+
+        def owner(netns: int, address: bytes) -> int | None:
+            found = waiting.get((netns, ANY), set()) | waiting.get((netns, address), set())
+            return found.pop() if len(found) == 1 else None
+
+        return owner
+
+    # ---- routes ------------------------------------------------------------------------------------------------------
+
+    def _add_routes(self) -> None:
+        """Add the routes of the first network namespace; the tables have one routing table."""
+        names = {link.device: link.name for link in self.host.links[0]}
+        seen = set()
+        for route in sorted(self.host.routes[0], key=lambda route: (route.network.version, route.metric)):
+            network = None if route.network.prefixlen == 0 else route.network
+            if route.table == MAIN_TABLE and route.kind == "unicast" and route.device in names and network not in seen:
+                self.machine.set_route(network, names[route.device])
+                seen.add(network)
+        if len(self.host.namespaces) > 1:
+            self.notes.append(f"routes are those of network namespace {self.host.namespaces[0].name} only")
+
+    # ---- sockets -----------------------------------------------------------------------------------------------------
+
+    def _add_sockets(self, places: Sequence[int]) -> None:
+        """Register the sockets that wait for packets, those with an address before ANY sockets, as Linux looks."""
+        sockets = self.host.sockets
+        twice = 0
+        columns = [sockets[name].tolist() for name in ("pid", "protocol", "local_port", "v6only", "reuseport")]
+        addresses = sockets["local"]
+        any_last = sorted(places, key=lambda place: addresses[place].tobytes() in (ANY, ANY_IPV4))
+        for place in any_last:
+            pid, protocol, port, v6only, reuseport = (column[place] for column in columns)
+            address = unpacked_address(addresses[place].tobytes())
+            try:
+                socket = self.machine.bind(
+                    self._process_in(pid, self._vnas(place)),
+                    protocol,
+                    port,
+                    address,
+                    v6only=bool(v6only) and address.version == 6,
+                    sharing=reuseport == 1,
+                    freebind=True,
+                )
+            except AddressInUse:
+                twice += 1
+            else:
+                self.places[socket] = place
+        if twice:
+            self.notes.append(f"{twice} sockets have the address and port of another, and are left out")
+
+
+def _vlan(link: Link, links: Mapping[int, Link]) -> int:
+    """Give the outermost VLAN ID by which packets come to a link: that of the lowest VLAN link below it."""
+    vlan, seen = link.vlan, {link.device}
+    while (below := links.get(link.parent)) is not None and below.device not in seen:
+        link = below
+        seen.add(link.device)
+        vlan = link.vlan or vlan
+    return vlan
+
+
+def _listed(addresses: set[str]) -> str:
+    shown = sorted(addresses)
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
