@@ -16,13 +16,13 @@
       `── oracle.pyx     sock_diag → who would get this packet (answers.py)
     holders.pyx     /proc → which process holds which socket ── processes.py, groups.py
     options.pyx     what netlink hides, asked of the sockets themselves
-    snapshot.py     all of these together
+    reading.py      all of these together ── tables.py, report.py, cli.py
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vnasfast.host.snapshot import Host, snapshot
+    from vnasfast.host.reading import Host, snapshot
 
 __all__ = ["Host", "snapshot"]
 
@@ -32,5 +32,5 @@ def __getattr__(name: str) -> object:
     if name in __all__:
         from importlib import import_module  # noqa: PLC0415
 
-        return getattr(import_module("vnasfast.host.snapshot"), name)
+        return getattr(import_module("vnasfast.host.reading"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

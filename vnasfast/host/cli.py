@@ -65,8 +65,8 @@ def _check_output(path: str) -> None:
 def _show(
     netns: str | None, every_netns: bool, group_by: str, every_socket: bool, as_json: bool, save: str | None
 ) -> None:
+    from vnasfast.host.reading import snapshot  # noqa: PLC0415
     from vnasfast.host.report import as_dict, screen  # noqa: PLC0415 (with numpy: --help does without)
-    from vnasfast.host.snapshot import snapshot  # noqa: PLC0415
 
     host = snapshot(netns, every_netns=every_netns)
     notes: list[str] = []

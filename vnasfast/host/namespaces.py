@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from vnasfast.errors import HostError, InvalidValue
+from vnasfast.host.mounts import mounts
 
 #: Where ``ip netns`` keeps those that have a name.
 _NAMED = "/run/netns"
@@ -134,10 +135,7 @@ def _name_of(inode: int) -> str | None:
 
 def _mounted() -> Iterator[tuple[str, str]]:
     """Yield path and name of the network namespaces that are kept by a mount."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-        for line in mounts:
-            # ID, parent, device, root, where, options, … - type, source, options
-            fields = line.split()
-            if fields[3].startswith("net:[") and "nsfs" in fields[6:]:
-                path = fields[4].encode(errors="surrogateescape").decode("unicode_escape")
-                yield path, os.path.basename(path) if os.path.dirname(path).endswith("netns") else path
+    for mount in mounts():
+        if mount.kind == "nsfs" and mount.root.startswith("net:["):
+            folder, name = os.path.split(mount.path)
+            yield mount.path, name if folder.endswith("netns") else mount.path

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from vnasfast.host.mounts import mounts
+
 #: A container's ID in a cgroup's path, as Docker, podman, containerd, CRI-O and Kubernetes write it.
 _CONTAINER = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
 #: A container's name there, as LXC, LXD and systemd-nspawn write it.
@@ -97,23 +99,14 @@ def container_of(lines: str) -> str:
 
 def cgroup_paths() -> dict[int, str]:
     """Map the ID of each cgroup v2 that can be seen to its path, from wherever it is mounted."""
-    root = _cgroup_root()
+    root = next((mount.path for mount in mounts() if mount.kind == "cgroup2"), None)
+    paths: dict[int, str] = {}
     if root is None:
-        return {}
-    paths = {}
+        return paths
     for folder, _folders, _files in os.walk(root):
         with contextlib.suppress(OSError):
             paths[os.stat(folder).st_ino] = folder.removeprefix(root) or "/"
     return paths
-
-
-def _cgroup_root() -> str | None:
-    with contextlib.suppress(OSError):
-        for line in _read("/proc/self/mountinfo").splitlines():
-            before, _, after = line.partition(" - ")
-            if after.startswith("cgroup2 "):
-                return before.split()[4].encode(errors="surrogateescape").decode("unicode_escape")
-    return None
 
 
 def _read(path: str) -> str:

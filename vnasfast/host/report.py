@@ -6,8 +6,8 @@ from typing import Any
 from vnasfast.console import table
 from vnasfast.host.groups import user_name
 from vnasfast.host.links import MAIN_TABLE, Link
+from vnasfast.host.reading import Host
 from vnasfast.host.rows import WAITING, State
-from vnasfast.host.snapshot import Host
 from vnasfast.parse.text import protocol_name
 from vnasfast.values import unpacked_address
 

@@ -9,8 +9,8 @@ from vnasfast.errors import AddressInUse
 from vnasfast.host.groups import Socket, group_of
 from vnasfast.host.links import MAIN_TABLE, Link
 from vnasfast.host.processes import read_processes
+from vnasfast.host.reading import Host
 from vnasfast.host.rows import WAITING
-from vnasfast.host.snapshot import Host
 from vnasfast.machine import ServerMachine
 from vnasfast.values import packed_address, unpacked_address
 
