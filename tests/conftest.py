@@ -5,6 +5,7 @@ from ipaddress import IPv4Address
 
 import dpkt
 import pytest
+from host_fixtures import own_cgroup, small_host  # noqa: F401 (fixtures)
 
 # Whoever starts the tests in the background may have SIGINT ignored, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

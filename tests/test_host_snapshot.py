@@ -1,6 +1,5 @@
 """A snapshot of a network namespace of our own: field by field what was bound, and what ss, ip and psutil say."""
 
-import contextlib
 import json
 import os
 import re
@@ -19,48 +18,14 @@ from vnasfast import InvalidValue
 from vnasfast.errors import HostError
 from vnasfast.host import snapshot
 from vnasfast.host.diag import struct_size
-from vnasfast.host.groups import WAYS
 from vnasfast.host.processes import cgroup_paths
 from vnasfast.host.rows import SOCKET, State
+from vnasfast.host.ways import WAYS
 from vnasfast.parse.text import protocol_name
 from vnasfast.values import unpacked_address
 
 TESTS = Path(__file__).parent
 FLAGS = ("v6only", "freebind", "reuseport", "reuseaddr")
-
-
-def cgroup_root():
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    return next((line.split()[4] for line in mounts if " - cgroup2 " in line), None)
-
-
-@pytest.fixture(scope="module")
-def own_cgroup():
-    root = cgroup_root()
-    path = Path(root, f"vnasfast-test-{os.getpid()}") if root else None
-    with contextlib.suppress(OSError):
-        path.mkdir()
-    yield str(path) if path and path.exists() else ""
-    if path and path.exists():
-        path.rmdir()
-
-
-@pytest.fixture(scope="module")
-def small_host(own_cgroup):
-    """What the process of small_host.py says it has bound."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root: makes a network namespace, and sockets of several users in it")
-    if not (shutil.which("ip") and shutil.which("nsenter")):
-        pytest.skip("needs ip and nsenter: apt-get install iproute2 util-linux")
-    with subprocess.Popen(
-        [sys.executable, str(TESTS / "small_host.py"), own_cgroup], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        line = process.stdout.readline()
-        if not line:
-            process.stdin.close()
-            pytest.skip(f"no network namespace with veth can be made here: small_host.py ended with {process.wait()}")
-        yield json.loads(line)
-        process.stdin.close()
 
 
 @pytest.fixture(scope="module")

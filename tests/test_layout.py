@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 IMPORT = re.compile(r"^\s*(?:from|cimport|import)\s+(vnasfast[\w.]*)", re.MULTILINE)
 
 #: Part of the package → the parts it may import. Parts that are missing here are files at the top, which may import
-#: what lies below them; nothing imports replay, host or bench, but bench measures replay.
+#: what lies below them; nothing imports replay, host or bench, but for UPWARDS.
 ALLOWED = {
     "typedefs": set(),
     "dtypes": set(),
@@ -37,6 +37,9 @@ ALLOWED = {
     "machine": {"errors", "parse", "tables", "values", "tablefile", "bulk", "views", "snapshot"},
 }
 
+#: Who may import what nothing else may: the benchmark measures replays, a replay may be through this machine's tables.
+UPWARDS = {("bench", "replay"), ("replay", "host")}
+
 
 def sources():
     return sorted(path for suffix in ("py", "pyx", "pxd") for path in PACKAGE.rglob(f"*.{suffix}"))
@@ -53,7 +56,7 @@ def test_imports_point_one_way(path):
     for imported in map(part_of, IMPORT.findall(path.read_text())):
         if imported in {part, "__init__"}:
             continue
-        assert imported not in {"replay", "host", "bench"} or (part, imported) == ("bench", "replay"), (
+        assert imported not in {"replay", "host", "bench"} or (part, imported) in UPWARDS, (
             f"{relative} imports {imported}, which nothing may import"
         )
         if part in ALLOWED:

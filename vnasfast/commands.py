@@ -25,10 +25,13 @@ class Entry(NamedTuple):
 COMMANDS = {
     "host": Entry("vnasfast.host.cli", "Show this machine: its addresses, routes and sockets, and whose they are."),
     "replay": Entry("vnasfast.replay.cli", "Say which server application each packet of a capture belongs to."),
+    "who": Entry("vnasfast.host.who_cli", "Say which process of this machine gets a packet, and why."),
 }
 
 _EPILOG = """\b
 Examples:
+  vnasfast host
+  vnasfast who 192.0.2.7:4242 10.0.0.1:80
   vnasfast replay pcaps/three-servers.pcap
   vnasfast replay --help
 """

@@ -6,9 +6,7 @@ import os
 import click
 
 from vnasfast.console import plain_errors, show
-
-#: As ``groups.WAYS``, which is imported with numpy: ``--help`` does without. A test holds them together.
-WAYS = ("netns", "cgroup", "user", "executable", "container")
+from vnasfast.host.ways import WAYS
 
 _EPILOG = """\b
 Examples:

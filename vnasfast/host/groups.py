@@ -7,9 +7,7 @@ from typing import NamedTuple
 from vnasfast.errors import InvalidValue
 from vnasfast.host.namespaces import Netns
 from vnasfast.host.processes import Process
-
-#: What sockets can be grouped by.
-WAYS = ("netns", "cgroup", "user", "executable", "container")
+from vnasfast.host.ways import WAYS
 
 #: The group of sockets of which the way says nothing, such as those without a process.
 UNKNOWN = "(unknown)"

@@ -31,6 +31,8 @@ class HostTables(NamedTuple):
     Attributes
     ----------
     machine : ServerMachine
+    vnases : dict of str to int
+        Group → VNAS ID.
     places : dict of int to int
         Socket ID → its place in the snapshot's `sockets`.
     notes : list of str
@@ -38,6 +40,7 @@ class HostTables(NamedTuple):
     """
 
     machine: ServerMachine
+    vnases: dict[str, int]
     places: dict[int, int]
     notes: list[str]
 
@@ -58,6 +61,46 @@ def tables_of(host: Host, group_by: str = "netns", *, seed: int | None = None) -
     return _Filling(host, group_by, seed).fill()
 
 
+def owners_of(host: Host, tables: HostTables, group_by: str = "netns") -> dict[int, tuple[int, str, str]]:
+    """Tell whose each socket of the tables is.
+
+    Returns
+    -------
+    dict
+        Socket ID → the number and the name of its group, and the process that holds it, such as ``nginx 4711``; of
+        several the first, and how many more.
+    """
+    groups = host.groups(group_by)
+    numbers = _numbered(host, group_by, groups)
+    found = {}
+    for socket, place in tables.places.items():
+        pid = int(host.sockets["pid"][place])
+        process = host.processes.get(pid)
+        more = len(host.pids(place)) - 1
+        name = f"{process.name if process is not None else '?'} {pid}" if pid else ""
+        found[socket] = (numbers[groups[place]], groups[place], name + (f" + {more}" if more > 0 else ""))
+    return found
+
+
+def _numbered(host: Host, way: str, groups: Sequence[str]) -> dict[str, int]:
+    """Give each group a number: 0 to that of process 1, if it is known; to the others in order of appearance."""
+    init = read_processes([1]).get(1)
+    namespaces = host.namespaces
+    names, first = groups, ""
+    if way == "netns":
+        names = [namespace.name for namespace in namespaces]
+        known = {namespace.inode: namespace.name for namespace in namespaces}
+        # Where process 1 hides its own, it is most likely that of the snapshot.
+        first = known.get(init.netns, "") if init is not None and init.netns else names[0]
+    elif init is not None:
+        first = group_of(way)(Socket(init, namespaces[0], 0, ""))
+    numbers = {first: 0}
+    for name in names:
+        numbers.setdefault(name, len(numbers))
+    numbers.pop("", None)
+    return numbers
+
+
 class _Filling:
     """A machine under construction."""
 
@@ -66,7 +109,7 @@ class _Filling:
         self.by_netns = group_by == "netns"
         self.groups = host.groups(group_by)
         self.machine = ServerMachine(seed=seed)
-        self.vnases = self._number(group_by)
+        self.vnases = _numbered(host, group_by, self.groups)
         self.machine.names.update({vnas: name for name, vnas in self.vnases.items()})
         self.home = {1: 0}  # PID → the VNAS in which the process itself is
         self.stand_ins: dict[tuple[int, int], int] = {}
@@ -80,25 +123,7 @@ class _Filling:
         self._add_addresses(waiting)
         self._add_routes()
         self._add_sockets(waiting)
-        return HostTables(self.machine, self.places, self.notes)
-
-    def _number(self, way: str) -> dict[str, int]:
-        """Give each group a VNAS ID: 0 to that of process 1, if it is known; to the others in order of appearance."""
-        init = read_processes([1]).get(1)
-        namespaces = self.host.namespaces
-        names, first = self.groups, ""
-        if self.by_netns:
-            names = [namespace.name for namespace in namespaces]
-            known = {namespace.inode: namespace.name for namespace in namespaces}
-            # Where process 1 hides its own, it is most likely that of the snapshot.
-            first = known.get(init.netns, "") if init is not None and init.netns else names[0]
-        elif init is not None:
-            first = group_of(way)(Socket(init, namespaces[0], 0, ""))
-        ids = {first: 0}
-        for name in names:
-            ids.setdefault(name, len(ids))
-        ids.pop("", None)
-        return ids
+        return HostTables(self.machine, self.vnases, self.places, self.notes)
 
     def _vnas(self, place: int) -> int:
         return self.vnases[self.groups[place]]

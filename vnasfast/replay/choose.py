@@ -2,13 +2,14 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vnasfast.capture import Capture
 from vnasfast.errors import InvalidValue
 from vnasfast.machine import ServerMachine
+from vnasfast.replay.report import Owner
 
 #: The ends of compressed captures' names.
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
@@ -21,6 +22,7 @@ Progress = Callable[[Capture, int], object]
 GIVEN = "given"
 BESIDE = "beside"
 LEARNED = "learned"
+HOST = "host"
 
 
 class Chosen(NamedTuple):
@@ -32,6 +34,8 @@ class Chosen(NamedTuple):
     notes: list[str]
     interrupted_after: int | None = None
     """The number of packets after which Ctrl-C ended the learning."""
+    owners: Mapping[int, Owner] | None = None
+    """Socket ID → whose it is, where the tables are those of a running machine."""
 
 
 def table_file_beside(capture: str) -> str:
@@ -106,6 +110,29 @@ def choose_tables(
     learned = learn(captures, limit=limit, progress=on_progress, interruptible=interruptible)
     interrupted_after = learned.frames if learned.interrupted else None
     return Chosen(learned.machine, LEARNED, None, list(learned.notes), interrupted_after)
+
+
+def host_tables(netns: str | None, every_netns: bool, group_by: str) -> Chosen:
+    """Take the tables of the running machine.
+
+    Parameters
+    ----------
+    netns, every_netns
+        As of `vnasfast.host.snapshot`.
+    group_by : str
+        What the report's groups are: see `vnasfast.host.Host.groups`. Dispatch is by network namespace in any case.
+
+    Raises
+    ------
+    HostError, InvalidValue
+    """
+    from vnasfast.host import snapshot  # noqa: PLC0415 (with numpy)
+    from vnasfast.host.tables import owners_of, tables_of  # noqa: PLC0415
+
+    host = snapshot(netns, every_netns=every_netns)
+    tables = tables_of(host)
+    owners = {socket: Owner(*owner) for socket, owner in owners_of(host, tables, group_by).items()}
+    return Chosen(tables.machine, HOST, None, [*tables.notes, *host.unseen], owners=owners)
 
 
 def must_spool(capture: str) -> bool:

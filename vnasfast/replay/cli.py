@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vnasfast.console import INTERRUPTED, OK, UNUSABLE, complain, is_terminal, plain_errors, reason, show, show_version
+from vnasfast.host.ways import WAYS
 
 if TYPE_CHECKING:
     from vnasfast.capture import Capture
@@ -26,6 +27,7 @@ _EPILOG = """\b
 Examples:
   python -m vnasfast.replay pcaps/three-servers.pcap
   python -m vnasfast.replay --tables machine.toml monday.pcap tuesday.pcap.gz
+  python -m vnasfast.replay --host --group-by executable monday.pcap
   python -m vnasfast.replay --save-tables machine.toml monday.pcap
   tcpdump -i eth0 -w - | python -m vnasfast.replay --tables machine.toml -
   python -m vnasfast.replay --deliveries rows.csv --json monday.pcap > monday.json
@@ -46,6 +48,14 @@ Exit codes:
     metavar="FILE",
     help="The table file: processes, addresses, sockets. Default: capture.toml beside capture.pcap; without one the"
     " tables are learned from the captures.",
+)
+@click.option("--host", is_flag=True, help="Take the tables of this machine as it is now: who of it gets the packets.")
+@click.option("--netns", metavar="NAME|PID", help="With --host: of this network namespace. Default: this process's.")
+@click.option("--all-netns", "every_netns", is_flag=True, help="With --host: of all network namespaces.")
+@click.option(
+    "--group-by",
+    type=click.Choice(WAYS),
+    help="With --host: what the report's groups are. Default: netns. Packets are dispatched as this machine does.",
 )
 @click.option("--save-tables", metavar="FILE", help="Write the tables used, such as those learned, to a table file.")
 @click.option(
@@ -81,6 +91,10 @@ Exit codes:
 def main(
     captures: tuple[str, ...],
     tables: str | None,
+    host: bool,
+    netns: str | None,
+    every_netns: bool,
+    group_by: str | None,
     save_tables: str | None,
     embodiment: int,
     deliveries: str | None,
@@ -99,13 +113,29 @@ def main(
     reached no socket, and for which addresses and ports they were.
     """
     with plain_errors():
-        code = _replay(captures, tables, save_tables, embodiment, deliveries, limit, threads, as_json, quiet)
+        wish = _host_wish(tables, host, netns, every_netns, group_by)
+        code = _replay(captures, tables, wish, save_tables, embodiment, deliveries, limit, threads, as_json, quiet)
     sys.exit(code)
+
+
+def _host_wish(
+    tables: str | None, host: bool, netns: str | None, every_netns: bool, group_by: str | None
+) -> tuple[str | None, bool, str] | None:
+    """Check the options of a running machine; give what `host_tables` takes, if it is wished for."""
+    if host and tables is not None:
+        raise click.UsageError("--host and --tables exclude each other")
+    if netns is not None and every_netns:
+        raise click.UsageError("--netns and --all-netns exclude each other")
+    for option, given in (("--netns", netns is not None), ("--all-netns", every_netns), ("--group-by", group_by)):
+        if given and not host:
+            raise click.UsageError(f"{option} belongs to --host")
+    return (netns, every_netns, group_by or WAYS[0]) if host else None
 
 
 def _replay(
     captures: Sequence[str],
     tables: str | None,
+    wish: tuple[str | None, bool, str] | None,
     save_tables: str | None,
     embodiment: int,
     deliveries: str | None,
@@ -115,14 +145,17 @@ def _replay(
     quiet: bool,
 ) -> int:
     _check_files(captures, tables, {"--save-tables": save_tables, "--deliveries": deliveries})
-    from vnasfast.replay.choose import choose_tables, find_beside  # noqa: PLC0415 (after the cheap checks)
+    from vnasfast.replay.choose import choose_tables, find_beside, host_tables  # noqa: PLC0415 (after the cheap checks)
     from vnasfast.replay.run import Replay, Sources  # noqa: PLC0415
 
     show_progress = not quiet and is_terminal(sys.stderr)
-    learning = tables is None and find_beside(captures) is None
+    learning = tables is None and wish is None and find_beside(captures) is None
     with Sources(captures, learning=learning) as sources:
         with _Bar(sources.paths, "learning", wanted=show_progress and learning) as bar:
-            chosen = choose_tables(sources.paths, tables, limit=limit, on_progress=bar, interruptible=True)
+            if wish is not None:
+                chosen = host_tables(*wish)
+            else:
+                chosen = choose_tables(sources.paths, tables, limit=limit, on_progress=bar, interruptible=True)
         if chosen.interrupted_after is not None:
             limit = max(1, chosen.interrupted_after)  # the report is of what was learned from
         with (

@@ -6,6 +6,7 @@ on the wire, shares are of all packets of the replay.
 Named tuples: as dataclasses, these classes took as long to be made as 100,000 frames to be replayed.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from vnasfast.machine import ServerMachine
@@ -51,7 +52,7 @@ class CaptureReport(NamedTuple):
 
 
 class TablesReport(NamedTuple):
-    """The tables used; ``origin`` is ``given``, ``beside`` or ``learned``, ``path`` None where there is no file."""
+    """The tables used; ``origin`` is ``given``, ``beside``, ``learned`` or ``host``, ``path`` None without a file."""
 
     origin: str
     path: str | None
@@ -64,8 +65,19 @@ class TablesReport(NamedTuple):
     notes: list[str]
 
 
+class Owner(NamedTuple):
+    """Whose a socket is, where the tables are those of a running machine; ``vnas`` and ``name`` are of its group."""
+
+    vnas: int
+    name: str
+    process: str
+
+
 class ServiceReport(NamedTuple):
-    """What a service of a VNAS received: all its sockets of one protocol and port together."""
+    """What a service of a VNAS received: all its sockets of one protocol and port together.
+
+    ``process`` is of a running machine, and then each process has its own services; else it is empty.
+    """
 
     vnas: int
     name: str
@@ -75,6 +87,7 @@ class ServiceReport(NamedTuple):
     packets: int
     bytes: int
     share: float
+    process: str
 
 
 class OffenderReport(NamedTuple):
@@ -166,27 +179,34 @@ def share_of(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def services_of(machine: ServerMachine, before: dict[int, Usage], packets: int) -> list[ServiceReport]:
+def services_of(
+    machine: ServerMachine, before: dict[int, Usage], packets: int, owners: Mapping[int, Owner] | None = None
+) -> list[ServiceReport]:
     """Sum up the sockets of each VNAS and service, less what they had received `before`; by VNAS, the busiest first."""
-    sums: dict[tuple[int, int, int], tuple[list[int], list[int]]] = {}
+    sums: dict[tuple[Owner, int, int], tuple[list[int], list[int]]] = {}
+    vnases: dict[int, Owner] = {}
     for socket, protocol, port, _address, _pid, vnas, _v6only, _sharing, usage in socket_rows(machine.tables):
-        ids, counts = sums.setdefault((vnas, protocol, port), ([], [0, 0]))
+        owner = owners[socket] if owners else vnases.get(vnas)
+        if owner is None:
+            owner = vnases[vnas] = Owner(vnas, machine.names.get(vnas, ""), "")
+        ids, counts = sums.setdefault((owner, protocol, port), ([], [0, 0]))
         old = before.get(socket, _NONE)
         ids.append(socket)
         counts[0] += usage.packets - old.packets
         counts[1] += usage.bytes - old.bytes
     services = [
         ServiceReport(
-            vnas,
-            machine.names.get(vnas, ""),
+            owner.vnas,
+            owner.name,
             protocol_name(protocol),
             port,
             ids,
             counts[0],
             counts[1],
             share_of(counts[0], packets),
+            owner.process,
         )
-        for (vnas, protocol, port), (ids, counts) in sums.items()
+        for (owner, protocol, port), (ids, counts) in sums.items()
     ]
     services.sort(key=lambda service: (service.vnas, -service.packets, service.protocol, service.port))
     return services

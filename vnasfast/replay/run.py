@@ -203,7 +203,7 @@ class Replay:
         }
         delivered = counts[Outcome.DELIVERED]
         packets = self._packets
-        services = services_of(machine, self._sockets_before, packets)
+        services = services_of(machine, self._sockets_before, packets, self.chosen.owners)
         return Report(
             captures=self.captures,
             packets=packets,

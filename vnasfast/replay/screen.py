@@ -18,7 +18,12 @@ MOST_SERVICES = 60
 #: Services without a packet listed at most, of each VNAS.
 MOST_IDLE = 5
 
-_ORIGINS = {"given": "given", "beside": "beside the capture", "learned": "learned from the capture"}
+_ORIGINS = {
+    "given": "given",
+    "beside": "beside the capture",
+    "learned": "learned from the capture",
+    "host": "this machine",
+}
 
 _REASONS = {
     "NO_VNAS": "no VNAS has the destination address",
@@ -198,7 +203,7 @@ def _services(report: Report) -> str:
         rows.append(
             (
                 label,
-                f"{service.protocol} {service.port}",
+                f"{service.protocol} {service.port} {service.process}",
                 count(service.packets),
                 count(service.bytes),
                 percent(service.share),
