@@ -1,5 +1,6 @@
 """Which sockets of a machine belong together."""
 
+import functools
 import pwd
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -70,6 +71,7 @@ _WAYS: Mapping[str, Callable[[Socket], str]] = {
 }
 
 
+@functools.cache  # each time, the library reads files
 def user_name(uid: int) -> str:
     """Name a user."""
     try:

@@ -59,18 +59,24 @@ class Host:
     unseen: list[str] = field(default_factory=list)
 
     def pids(self, socket: int) -> list[int]:
-        """List the processes that hold a socket.
+        """List the processes that hold a socket; process 1 last.
 
         Parameters
         ----------
         socket : int
             Its place in `sockets`.
         """
-        inode = self.sockets["inode"][socket]
-        if not inode:
-            return []
-        low, high = np.searchsorted(self.holders["inode"], [inode, inode + 1])
-        return sorted(set(self.holders["pid"][low:high].tolist()))
+        return self._pids.get(int(self.sockets["inode"][socket]), [])
+
+    @cached_property
+    def _pids(self) -> dict[int, list[int]]:
+        """Inode → the processes that hold that socket."""
+        found: dict[int, list[int]] = {}
+        for inode, pid, _fd in self.holders.tolist():
+            pids = found.setdefault(inode, [])
+            if pid not in pids:
+                pids.append(pid)
+        return found
 
     def groups(self, way: str) -> list[str]:
         """Name the group of each socket.

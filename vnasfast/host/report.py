@@ -1,5 +1,6 @@
 """A snapshot as data, and on screen."""
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,17 +53,19 @@ def as_dict(host: Host, group_by: str = "netns") -> dict[str, Any]:
 
 def _sockets(host: Host, groups: list[str], names: list[dict[int, str]]) -> Iterator[dict[str, Any]]:
     rows = host.sockets
-    columns = {name: rows[name].tolist() for name in rows.dtype.names or () if rows[name].ndim == 1}
-    for place, (local, remote) in enumerate(zip(rows["local"], rows["remote"], strict=True)):
-        row = {name: column[place] for name, column in columns.items()}
+    names_of_columns = [name for name in rows.dtype.names or () if rows[name].ndim == 1]
+    columns = zip(*(rows[name].tolist() for name in names_of_columns), strict=True)
+    local, remote = rows["local"].tobytes(), rows["remote"].tobytes()
+    for place, values in enumerate(columns):
+        row = dict(zip(names_of_columns, values, strict=True))
         netns = row["netns"]
         yield {
             "protocol": protocol_name(row["protocol"]),
             "family": row["family"],
             "state": _STATES.get(row["state"], str(row["state"])),
-            "local": str(unpacked_address(local.tobytes())),
+            "local": _text(local[16 * place : 16 * place + 16]),
             "local_port": row["local_port"],
-            "remote": str(unpacked_address(remote.tobytes())),
+            "remote": _text(remote[16 * place : 16 * place + 16]),
             "remote_port": row["remote_port"],
             "device": _name(names[netns], row["device"]),
             "netns": host.namespaces[netns].name,
@@ -74,6 +77,11 @@ def _sockets(host: Host, groups: list[str], names: list[dict[int, str]]) -> Iter
             **{name: None if row[name] < 0 else bool(row[name]) for name in _FLAGS},
             "incoming_cpu": None if row["incoming_cpu"] < 0 else row["incoming_cpu"],
         }
+
+
+@functools.lru_cache(10_000)  # most sockets are on few addresses
+def _text(address: bytes) -> str:
+    return str(unpacked_address(address))
 
 
 def _link(link: Link, names: dict[int, str]) -> dict[str, Any]:
