@@ -245,11 +245,12 @@ def _join(sockets: NDArray[Any], holders: NDArray[Any]) -> NDArray[Any]:
 
 def _say_who_is_unknown(sockets: NDArray[Any], refused: int, unseen: list[str]) -> None:
     unknown = int(((sockets["inode"] != 0) & (sockets["pid"] == 0)).sum())
-    if unknown and refused:
-        unseen.append(
-            f"{_have(unknown)} no known process: the files of {_count(refused, 'process')} are hidden{_from_whom()}"
-        )
-    elif unknown:
+    if not unknown:
+        return
+    if refused or os.geteuid() != 0:
+        whose = _count(refused, "process") if refused else "other processes"     # as a mount option of /proc does
+        unseen.append(f"{_have(unknown)} no known process: the files of {whose} are hidden{_from_whom()}")
+    else:
         unseen.append(
             f"{_have(unknown)} no known process: the kernel's own, of another PID namespace, or closed meanwhile"
         )
