@@ -21,23 +21,27 @@ from vnasfast.errors import InvalidValue
 
 # ---- blocks, as whoever has frames in memory calls them ---------------------------------------------------------------
 
+cdef void dispatch_some(Tables tables, const AnyKey* keys, size_t n, int32_t* results, bint count, const uint32_t* wire_lengths,
+                        const int64_t* times_ns) noexcept nogil:
+    """Dispatch at most BLOCK keys. Who doesn't ask how many missed is spared a tenth of the time."""
+    if count:
+        dispatch_and_count(tables, keys, n, results, wire_lengths, times_ns)
+    else:
+        dispatch_keys(tables, keys, n, results)
+
+
 cdef size_t dispatch_block(Dispatcher dispatcher, const FlowKey* keys, size_t n, int32_t* results, int32_t* vnases,
                            bint count, const uint32_t* wire_lengths, const int64_t* times_ns) noexcept nogil:
     if vnases != NULL:
         dispatch_with_vnases(dispatcher.tables, keys, n, results, vnases, count, wire_lengths, times_ns)
-    elif count:
-        dispatch_and_count(dispatcher.tables, keys, n, results, wire_lengths, times_ns)
     else:
-        dispatch_keys(dispatcher.tables, keys, n, results)
+        dispatch_some(dispatcher.tables, keys, n, results, count, wire_lengths, times_ns)
     return n_missed(results, n)
 
 
 cdef size_t dispatch_block_ipv4(Dispatcher dispatcher, const FlowKeyIpv4* keys, size_t n, int32_t* results, bint count,
                                 const uint32_t* wire_lengths, const int64_t* times_ns) noexcept nogil:
-    if count:
-        dispatch_and_count(dispatcher.tables, keys, n, results, wire_lengths, times_ns)
-    else:
-        dispatch_keys(dispatcher.tables, keys, n, results)
+    dispatch_some(dispatcher.tables, keys, n, results, count, wire_lengths, times_ns)
     return n_missed(results, n)
 
 
@@ -297,9 +301,9 @@ cdef class Dispatcher:
                 lengths = length_column + start if length_column != NULL else NULL
                 times = time_column + start if time_column != NULL else NULL
                 if narrow_keys != NULL:
-                    dispatch_block_ipv4(self, narrow_keys + start, size, &result_view[start], count, lengths, times)
+                    dispatch_some(self.tables, narrow_keys + start, size, &result_view[start], count, lengths, times)
                 else:
-                    dispatch_block(self, wide_keys + start, size, &result_view[start], NULL, count, lengths, times)
+                    dispatch_some(self.tables, wide_keys + start, size, &result_view[start], count, lengths, times)
                 start += size
         return results
 

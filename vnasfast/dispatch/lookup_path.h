@@ -1,123 +1,160 @@
 /* The batched lookup, compiled once for each vector path: lookup.h defines LOOKUP(name), which gives the path's names, and
  * LOOKUP_AVX2.
  *
- * A batch of 32 packets goes through short loops, each over all of them, so that a core works on many packets at a time:
+ * A batch of 32 packets goes through three stages, each a loop over all of them, so that a core works on many packets at a time:
  *
- *   unpack    key → line of the address, place of the port
- *   probe     line → value: VLAN and owner
- *   answer    place, owner → where the answer is
- *   check     answers; and which packets the control plane must be asked about
+ *   begin     key → line of the address, place of the port
+ *   match     line → owner; and whether the VLAN is right
+ *   answer    place, owner → answer; and which packets the control plane must be asked about
  *
- * With `large` set each loop prefetches what the next one reads.
+ * NEAR: the tables lie in the caches next to the core. LARGE: each stage prefetches what the next one reads. HUGE: the next
+ * stage is that of the batch before, so that what is prefetched has all the time of a batch to come.
  */
 
-static inline __attribute__((always_inline)) uint32_t LOOKUP(matches)(const VnasLine *line, uint32_t key)
-{
-#if LOOKUP_AVX2
-    __m256i same = _mm256_cmpeq_epi32(_mm256_set1_epi32((int)key), _mm256_load_si256((const __m256i *)line->keys));
-    return (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(same));
-#elif defined(__SSE2__)
-    __m128i wanted = _mm_set1_epi32((int)key);
-    __m128i low = _mm_cmpeq_epi32(wanted, _mm_load_si128((const __m128i *)line->keys));
-    __m128i high = _mm_cmpeq_epi32(wanted, _mm_load_si128((const __m128i *)(line->keys + 4)));
-    return (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(low)) | (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(high)) << 4;
-#else
-    uint32_t mask = 0;
-    for (int i = 0; i < VNAS_LINE_SLOTS; i++)
-        mask |= (uint32_t)(line->keys[i] == key) << i;
-    return mask;
-#endif
-}
+/* ---- begin: from keys to lines and places ------------------------------------------------------------------------------- */
 
 #if LOOKUP_AVX2
-/* From 8 packets' words to their lines and places; the mask of those that the control plane must be asked about. `loopback` is set
- * where the destination is, `port_base` is added to the place. */
-static inline __attribute__((always_inline)) uint32_t LOOKUP(locate)(
-    const VnasPlane *plane, uint32_t shift, __m256i address, __m256i ports, __m256i rest, __m256i loopback, __m256i port_base,
-    VnasBatch *batch, int i)
+static inline __attribute__((always_inline)) uint32_t LOOKUP(bits)(__m256i signs)
 {
-    /* By the sum of the protocol's two hex digits: its number, and the protocol itself, so that no other passes for it. */
-    const __m256i numbers = _mm256_broadcastsi128_si256(_mm_setr_epi8(4, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0));
+    return (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(signs));
+}
+
+static inline __attribute__((always_inline)) __m256i LOOKUP(load)(const void *from)
+{
+    return _mm256_load_si256((const __m256i *)from);
+}
+
+static inline __attribute__((always_inline)) void LOOKUP(store)(void *to, __m256i values)
+{
+    _mm256_store_si256((__m256i *)to, values);
+}
+
+/* vnas_spread of 8 words. */
+static inline __attribute__((always_inline)) __m256i LOOKUP(spread)(const VnasPlane *plane, __m256i mixed)
+{
+    mixed = _mm256_xor_si256(mixed, _mm256_srli_epi32(mixed, 16));
+    mixed = _mm256_mullo_epi32(mixed, _mm256_set1_epi32((int)plane->ipv4_seed[0]));
+    mixed = _mm256_xor_si256(mixed, _mm256_srli_epi32(mixed, 15));
+    return _mm256_mullo_epi32(mixed, _mm256_set1_epi32((int)plane->ipv4_seed[2]));
+}
+
+/* Ports, and VLAN, protocol and status of 8 packets to the places of their ports. The mask of those that the control plane must be
+ * asked about: also where the destination is `loopback`. */
+static inline __attribute__((always_inline)) uint32_t LOOKUP(place)(
+    __m256i ports, __m256i rest, __m256i loopback, VnasBatch *batch, int i)
+{
+    /* By four bits of the protocol folded upon the next: its number, and the protocol itself, so that no other passes for it. The
+     * third byte of each word is the protocol's; the others find what lies at 0. */
+    const __m256i numbers = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 0, 0, 1, 3, 2, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0));
     const __m256i protocols = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8((char)136, 0, 17, 33, 0, 0, 6, 0, 0, 0, 0, 0, (char)132, 0, 0, 0));
-    const __m256i byte = _mm256_set1_epi32(0xFF), half = _mm256_set1_epi32(0xFFFF);
-    __m256i vlan = _mm256_and_si256(rest, half);
-    __m256i protocol = _mm256_and_si256(_mm256_srli_epi32(rest, 16), byte);
-    __m256i digits = _mm256_and_si256(_mm256_add_epi32(protocol, _mm256_srli_epi32(protocol, 4)), _mm256_set1_epi32(15));
-    __m256i number = _mm256_and_si256(_mm256_shuffle_epi8(numbers, digits), byte);
-    __m256i known = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_shuffle_epi8(protocols, digits), byte), protocol);
-    __m256i hash = _mm256_add_epi32(address, _mm256_mullo_epi32(vlan, _mm256_set1_epi32((int)plane->ipv4_seed[1])));
-    hash = _mm256_xor_si256(hash, _mm256_srli_epi32(hash, 16));
-    hash = _mm256_mullo_epi32(hash, _mm256_set1_epi32((int)plane->ipv4_seed[0]));
-    hash = _mm256_mullo_epi32(_mm256_xor_si256(hash, _mm256_srli_epi32(hash, 15)), _mm256_set1_epi32((int)plane->ipv4_seed[2]));
-    hash = _mm256_slli_epi32(_mm256_srl_epi32(hash, _mm_cvtsi32_si128((int)shift)), 6);
-    __m256i place = _mm256_add_epi32(_mm256_or_si256(_mm256_and_si256(ports, half), _mm256_slli_epi32(number, 16)), port_base);
-    _mm256_store_si256((__m256i *)(batch->line + i), hash);
-    _mm256_store_si256((__m256i *)(batch->key + i), address);
-    _mm256_store_si256((__m256i *)(batch->vlan + i), vlan);
-    _mm256_store_si256((__m256i *)(batch->place + i), place);
+        _mm_setr_epi8(1, 0, 0, 17, (char)132, 33, 6, 0, 0, (char)136, 0, 0, 0, 0, 0, 0));
+    __m256i digits = _mm256_and_si256(_mm256_xor_si256(rest, _mm256_srli_epi32(rest, 3)), _mm256_set1_epi32(15 << 16));
+    __m256i known = _mm256_slli_epi32(_mm256_cmpeq_epi8(_mm256_shuffle_epi8(protocols, digits), rest), 8);
+    LOOKUP(store)(batch->place + i, _mm256_blend_epi16(ports, _mm256_shuffle_epi8(numbers, digits), 0xAA));
+    LOOKUP(store)(batch->vlan + i, _mm256_and_si256(rest, _mm256_set1_epi32(0xFFFF)));
     /* The status is the uppermost byte of `rest`: negative where parsing ended with an outcome. */
-    __m256i ask = _mm256_or_si256(_mm256_or_si256(rest, loopback), _mm256_xor_si256(known, _mm256_set1_epi32(-1)));
-    return (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(ask)) << i;
+    return (~LOOKUP(bits)(_mm256_andnot_si256(_mm256_or_si256(rest, loopback), known)) & 0xFF) << i;
+}
+
+/* vnas_ipv6_hash of 8 packets, before it is spread, and their keys. `addresses` has packets n and n + 4 each. */
+static inline __attribute__((always_inline)) __m256i LOOKUP(fold_ipv6)(
+    const VnasPlane *plane, const __m256i *addresses, __m256i vlan, __m256i *keys)
+{
+    const __m256i seed = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)plane->ipv6_seed));
+    __m256i products[4], sums[2];
+    for (int n = 0; n < 4; n++) {
+        __m256i words = _mm256_add_epi32(addresses[n], seed);
+        products[n] = _mm256_mul_epu32(words, _mm256_srli_epi64(words, 32));
+    }
+    for (int n = 0; n < 2; n++)
+        sums[n] = _mm256_add_epi64(_mm256_unpacklo_epi64(products[2 * n], products[2 * n + 1]),
+                                   _mm256_unpackhi_epi64(products[2 * n], products[2 * n + 1]));
+    __m256 first = _mm256_castsi256_ps(sums[0]), second = _mm256_castsi256_ps(sums[1]);
+    __m256i low = _mm256_castps_si256(_mm256_shuffle_ps(first, second, 0x88));
+    __m256i high = _mm256_castps_si256(_mm256_shuffle_ps(first, second, 0xDD));
+    high = _mm256_add_epi32(high, _mm256_mullo_epi32(vlan, _mm256_set1_epi32((int)(uint32_t)plane->ipv6_seed[2])));
+    *keys = _mm256_or_si256(_mm256_xor_si256(high, low), _mm256_set1_epi32(1));
+    return _mm256_add_epi32(
+        low, _mm256_mullo_epi32(high, _mm256_set1_epi32((int)((uint32_t)(plane->ipv6_seed[2] >> 32) | 1))));
+}
+
+static inline __attribute__((always_inline)) __m256i LOOKUP(fold_ipv4)(
+    const VnasPlane *plane, __m256i addresses, __m256i vlan)
+{
+    return _mm256_add_epi32(addresses, _mm256_mullo_epi32(vlan, _mm256_set1_epi32((int)plane->ipv4_seed[1])));
 }
 #endif
 
 static inline __attribute__((always_inline)) void LOOKUP(unpack_ipv4)(
-    const VnasPlane *plane, const VnasLines *table, const VnasKeyIpv4 *keys, VnasBatch *batch)
+    const VnasPlane *plane, const VnasKeyIpv4 *keys, VnasBatch *batch)
 {
+    const uint32_t shift = batch->ipv4->shift;
     uint32_t ask = 0;
 #if LOOKUP_AVX2
+#pragma GCC unroll 4
     for (int i = 0; i < VNAS_BATCH; i += 8) {
         const char *at = (const char *)(keys + i);
         __m256i a = VNAS_PAIR(at, 0, 16), b = VNAS_PAIR(at, 1, 16), c = VNAS_PAIR(at, 2, 16), d = VNAS_PAIR(at, 3, 16);
         __m256i ab = _mm256_unpackhi_epi32(a, b), cd = _mm256_unpackhi_epi32(c, d);
         __m256i address = _mm256_unpacklo_epi64(_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
-        __m256i loopback = _mm256_cmpeq_epi32(_mm256_and_si256(address, _mm256_set1_epi32(0xFF)), _mm256_set1_epi32(127));
-        ask |= LOOKUP(locate)(plane, table->shift, address, _mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd),
-                              loopback, _mm256_setzero_si256(), batch, i);
+        __m256i loopback = _mm256_cmpeq_epi32(_mm256_slli_epi32(address, 24), _mm256_set1_epi32(127 << 24));
+        ask |= LOOKUP(place)(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd), loopback, batch, i);
+        __m256i hash = LOOKUP(spread)(plane, LOOKUP(fold_ipv4)(plane, address, LOOKUP(load)(batch->vlan + i)));
+        LOOKUP(store)(batch->line + i, _mm256_slli_epi32(_mm256_srl_epi32(hash, _mm_cvtsi32_si128((int)shift)), 6));
     }
 #else
     for (int i = 0; i < VNAS_BATCH; i++) {
         const VnasKeyIpv4 *key = &keys[i];
         uint32_t number = vnas_protocol_number(key->protocol);
-        batch->key[i] = key->destination;
         batch->vlan[i] = key->vlan;
-        batch->line[i] = vnas_ipv4_hash(plane, key->destination, key->vlan) >> table->shift << 6;
+        batch->line[i] = vnas_ipv4_hash(plane, key->destination, key->vlan) >> shift << 6;
         batch->place[i] = (number == 255 ? 0 : number) << 16 | key->destination_port;
         ask |= (uint32_t)((key->status < 0) | (number == 255) | ((key->destination & 0xFF) == 127)) << i;
     }
 #endif
     batch->ask = ask;
+    batch->ipv6_mask = 0;
 }
 
-/* Keys of both families; the mask of those that are IPv6, whose line and key are still to be worked out. */
-static inline __attribute__((always_inline)) uint32_t LOOKUP(unpack)(
-    const VnasPlane *plane, const VnasLines *table, const VnasKey *keys, VnasBatch *batch)
+/* Keys of both families. */
+static inline __attribute__((always_inline)) void LOOKUP(unpack)(const VnasPlane *plane, const VnasKey *keys, VnasBatch *batch)
 {
-    uint32_t ask = 0, ipv6 = 0;
+    uint32_t ask = 0, ipv6_mask = 0;
 #if LOOKUP_AVX2
-    const __m256i zero = _mm256_setzero_si256();
+    const __m256i zero = _mm256_setzero_si256(), ipv4_shift = _mm256_set1_epi32((int)batch->ipv4->shift);
     for (int i = 0; i < VNAS_BATCH; i += 8) {
         const char *at = (const char *)(keys + i);
-        __m256i a = VNAS_PAIR(at, 0, 48), b = VNAS_PAIR(at, 1, 48), c = VNAS_PAIR(at, 2, 48), d = VNAS_PAIR(at, 3, 48);
-        __m256i ab = _mm256_unpacklo_epi32(a, b), cd = _mm256_unpacklo_epi32(c, d);
+        __m256i whole[4] = {VNAS_PAIR(at, 0, 48), VNAS_PAIR(at, 1, 48), VNAS_PAIR(at, 2, 48), VNAS_PAIR(at, 3, 48)};
+        __m256i ab = _mm256_unpacklo_epi32(whole[0], whole[1]), cd = _mm256_unpacklo_epi32(whole[2], whole[3]);
         __m256i upper = _mm256_or_si256(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
-        ab = _mm256_unpackhi_epi32(a, b), cd = _mm256_unpackhi_epi32(c, d);
+        ab = _mm256_unpackhi_epi32(whole[0], whole[1]), cd = _mm256_unpackhi_epi32(whole[2], whole[3]);
         __m256i third = _mm256_unpacklo_epi64(ab, cd), address = _mm256_unpackhi_epi64(ab, cd);
         __m256i none = _mm256_cmpeq_epi32(upper, zero);
         __m256i mapped = _mm256_and_si256(none, _mm256_cmpeq_epi32(third, _mm256_set1_epi32((int)0xFFFF0000)));
         /* 127.0.0.0/8, or ::1. */
         __m256i loopback = _mm256_or_si256(
-            _mm256_and_si256(mapped, _mm256_cmpeq_epi32(_mm256_and_si256(address, _mm256_set1_epi32(0xFF)),
-                                                        _mm256_set1_epi32(127))),
+            _mm256_and_si256(mapped, _mm256_cmpeq_epi32(_mm256_slli_epi32(address, 24), _mm256_set1_epi32(127 << 24))),
             _mm256_and_si256(_mm256_and_si256(none, _mm256_cmpeq_epi32(third, zero)),
                              _mm256_cmpeq_epi32(address, _mm256_set1_epi32(1 << 24))));
         at += 32;
-        a = VNAS_PAIR(at, 0, 48), b = VNAS_PAIR(at, 1, 48), c = VNAS_PAIR(at, 2, 48), d = VNAS_PAIR(at, 3, 48);
+        __m256i a = VNAS_PAIR(at, 0, 48), b = VNAS_PAIR(at, 1, 48), c = VNAS_PAIR(at, 2, 48), d = VNAS_PAIR(at, 3, 48);
         ab = _mm256_unpacklo_epi32(a, b), cd = _mm256_unpacklo_epi32(c, d);
-        ask |= LOOKUP(locate)(plane, table->shift, address, _mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd),
-                              loopback, _mm256_andnot_si256(mapped, _mm256_set1_epi32(VNAS_PLACES)), batch, i);
-        ipv6 |= (uint32_t)(~_mm256_movemask_ps(_mm256_castsi256_ps(mapped)) & 0xFF) << i;
+        ask |= LOOKUP(place)(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd), loopback, batch, i);
+        __m256i vlan = LOOKUP(load)(batch->vlan + i), shift = ipv4_shift;
+        __m256i folded = LOOKUP(fold_ipv4)(plane, address, vlan);
+        uint32_t others = ~LOOKUP(bits)(mapped) & 0xFF;
+        if (others) {
+            __m256i key, ipv6 = _mm256_xor_si256(mapped, _mm256_set1_epi32(-1));
+            folded = _mm256_blendv_epi8(LOOKUP(fold_ipv6)(plane, whole, vlan, &key), folded, mapped);
+            address = _mm256_blendv_epi8(key, address, mapped);
+            shift = _mm256_blendv_epi8(_mm256_set1_epi32((int)batch->ipv6->shift), shift, mapped);
+            LOOKUP(store)(batch->place + i, _mm256_add_epi32(LOOKUP(load)(batch->place + i),
+                                                             _mm256_and_si256(ipv6, _mm256_set1_epi32(VNAS_PLACES))));
+        }
+        LOOKUP(store)(batch->key + i, address);
+        LOOKUP(store)(batch->line + i, _mm256_slli_epi32(_mm256_srlv_epi32(LOOKUP(spread)(plane, folded), shift), 6));
+        LOOKUP(store)(batch->ipv6_lanes + i, _mm256_xor_si256(mapped, _mm256_set1_epi32(-1)));
+        ipv6_mask |= others << i;
     }
 #else
     for (int i = 0; i < VNAS_BATCH; i++) {
@@ -127,237 +164,345 @@ static inline __attribute__((always_inline)) uint32_t LOOKUP(unpack)(
         uint32_t address = (uint32_t)(key->lo >> 32);
         batch->key[i] = address;
         batch->vlan[i] = key->vlan;
-        batch->line[i] = vnas_ipv4_hash(plane, address, key->vlan) >> table->shift << 6;
+        batch->line[i] = vnas_ipv4_hash(plane, address, key->vlan) >> batch->ipv4->shift << 6;
         batch->place[i] = ((number == 255 ? 0 : number) << 16 | key->destination_port) + (is_ipv6 ? VNAS_PLACES : 0);
         ask |= (uint32_t)((key->status < 0) | (number == 255) | (!is_ipv6 & ((address & 0xFF) == 127))
                           | ((key->hi == 0) & (key->lo == (uint64_t)1 << 56))) << i;
-        ipv6 |= is_ipv6 << i;
+        ipv6_mask |= is_ipv6 << i;
+    }
+    /* Which packet is of which family can't be guessed: worked out for all, and chosen without a branch. */
+    for (int i = 0; ipv6_mask != 0 && i < VNAS_BATCH; i++) {
+        uint64_t hash = vnas_ipv6_hash(plane, keys[i].hi, keys[i].lo, keys[i].vlan);
+        batch->key[i] = vnas_choose(ipv6_mask, i, vnas_ipv6_key(hash), batch->key[i]);
+        batch->line[i] = vnas_choose(ipv6_mask, i, (uint32_t)(hash >> 32) >> batch->ipv6->shift << 6, batch->line[i]);
     }
 #endif
     batch->ask = ask;
-    return ipv6;
+    batch->ipv6_mask = ipv6_mask;
 }
 
-static inline __attribute__((always_inline)) void LOOKUP(locate_ipv6)(
-    const VnasPlane *plane, const VnasLines *table, const VnasKey *key, VnasBatch *batch, uint32_t i)
+/* Where the lines lie of a batch of which some are IPv6. */
+static inline __attribute__((always_inline)) void LOOKUP(point)(VnasBatch *batch)
 {
-    uint64_t hash = vnas_ipv6_hash(plane, key->hi, key->lo, key->vlan);
-    batch->key[i] = vnas_ipv6_key(hash);
-    batch->line[i] = (uint32_t)(hash >> 32) >> table->shift << 6;
-}
-
-static inline __attribute__((always_inline)) void LOOKUP(prefetch_lines)(const VnasLines *table, const VnasBatch *batch)
-{
+    const char *const begins[2] = {(const char *)batch->ipv4->lines, (const char *)batch->ipv6->lines};
+#if LOOKUP_AVX2
+    for (int i = 0; i < VNAS_BATCH; i += 4) {
+        __m256i line = _mm256_cvtepu32_epi64(_mm_load_si128((const __m128i *)(batch->line + i)));
+        __m256i is_ipv6 = _mm256_cvtepi32_epi64(_mm_load_si128((const __m128i *)(batch->ipv6_lanes + i)));
+        __m256i begin = _mm256_blendv_epi8(_mm256_set1_epi64x((intptr_t)begins[0]), _mm256_set1_epi64x((intptr_t)begins[1]), is_ipv6);
+        LOOKUP(store)(batch->lines + i, _mm256_add_epi64(begin, line));
+    }
+    VNAS_TO_MEMORY(batch);
+#else
     for (int i = 0; i < VNAS_BATCH; i++)
-        __builtin_prefetch((const char *)table->lines + batch->line[i]);
+        batch->lines[i] = (const VnasLine *)(begins[batch->ipv6_mask >> i & 1] + batch->line[i]);
+#endif
 }
 
+/* ---- match: from lines to owners ---------------------------------------------------------------------------------------- */
+
+#if LOOKUP_AVX2
+/* The value of a key's slot in that slot's lane, and what a miss means in the last. */
+static inline __attribute__((always_inline)) __m256i LOOKUP(slot)(const void *keys, const void *values, const void *key)
+{
+    const __m256i last = _mm256_setr_epi32(0, 0, 0, 0, 0, 0, 0, -1);
+    __m256i same = _mm256_cmpeq_epi32(_mm256_castps_si256(_mm256_broadcast_ss(key)), LOOKUP(load)(keys));
+    return _mm256_and_si256(_mm256_or_si256(same, last), LOOKUP(load)(values));
+}
+
+/* The greatest of the lanes of each of 8 vectors: a match beats what a miss means. */
+static inline __attribute__((always_inline)) __m256i LOOKUP(greatest)(const __m256i *slots)
+{
+    __m256i halves[4], quarters[2];
+    for (int n = 0; n < 4; n++)
+        halves[n] = _mm256_max_epu32(_mm256_blend_epi32(slots[n], slots[n + 4], 0xF0),
+                                     _mm256_permute2x128_si256(slots[n], slots[n + 4], 0x21));
+    for (int n = 0; n < 2; n++)
+        quarters[n] = _mm256_max_epu32(_mm256_unpacklo_epi32(halves[2 * n], halves[2 * n + 1]),
+                                       _mm256_unpackhi_epi32(halves[2 * n], halves[2 * n + 1]));
+    return _mm256_max_epu32(_mm256_unpacklo_epi64(quarters[0], quarters[1]), _mm256_unpackhi_epi64(quarters[0], quarters[1]));
+}
+#else
 /* Bit 7 stands for no match: it finds the line's own word for that. */
-static inline __attribute__((always_inline)) uint32_t LOOKUP(value)(const VnasLines *table, const VnasBatch *batch, uint32_t i)
+static inline __attribute__((always_inline)) uint32_t LOOKUP(value)(const VnasLine *line, uint32_t key)
 {
-    const VnasLine *line = (const VnasLine *)((const char *)table->lines + batch->line[i]);
-    return line->values[__builtin_ctz(LOOKUP(matches)(line, batch->key[i]) | 1u << VNAS_LINE_SLOTS)];
+    uint32_t mask = 1u << VNAS_LINE_SLOTS;
+#if defined(__SSE2__)
+    __m128i wanted = _mm_set1_epi32((int)key);
+    __m128i low = _mm_cmpeq_epi32(wanted, _mm_load_si128((const __m128i *)line->keys));
+    __m128i high = _mm_cmpeq_epi32(wanted, _mm_load_si128((const __m128i *)(line->keys + 4)));
+    mask |= (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(low)) | (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(high)) << 4;
+#else
+    for (int i = 0; i < VNAS_LINE_SLOTS; i++)
+        mask |= (uint32_t)(line->keys[i] == key) << i;
+#endif
+    return line->values[__builtin_ctz(mask)];
 }
+#endif
 
-static inline __attribute__((always_inline)) void LOOKUP(probe)(const VnasLines *table, VnasBatch *batch)
+/* A match of another VLAN is none: the control plane must be asked. A miss has no VLAN to compare. */
+#if LOOKUP_AVX2
+static inline __attribute__((always_inline)) uint32_t LOOKUP(own)(VnasBatch *batch, int i, __m256i value)
 {
-#pragma GCC unroll 8
-    for (int i = 0; i < VNAS_BATCH; i++)
-        batch->value[i] = LOOKUP(value)(table, batch, i);
+    __m256i right = _mm256_or_si256(
+        _mm256_cmpeq_epi32(_mm256_srli_epi32(value, VNAS_OWNER_BITS), LOOKUP(load)(batch->vlan + i)),
+        _mm256_cmpeq_epi32(value, _mm256_setzero_si256()));
+    LOOKUP(store)(batch->owner + i, _mm256_and_si256(value, _mm256_set1_epi32((int)VNAS_OWNER_MASK)));
+    return (~LOOKUP(bits)(right) & 0xFF) << i;
 }
-
-/* From the row of an IPv6 address to VLAN and owner; another address in the row: the control plane must be asked. */
-static inline __attribute__((always_inline)) void LOOKUP(compare_ipv6)(
-    const VnasIpv6Row *rows, const VnasKey *key, VnasBatch *batch, uint32_t i)
+#else
+static inline __attribute__((always_inline)) uint32_t LOOKUP(own)(VnasBatch *batch, int i, uint32_t value)
 {
-    const VnasIpv6Row *row = &rows[batch->value[i]];
-    uint32_t other = (batch->value[i] >= VNAS_FIRST_IPV6_ROW) & ((row->hi != key->hi) | (row->lo != key->lo));
-    batch->ask |= other << i;
-    batch->value[i] = row->value;
+    batch->owner[i] = value & VNAS_OWNER_MASK;
+    return (uint32_t)((value >> VNAS_OWNER_BITS != batch->vlan[i]) & (value != 0)) << i;
 }
+#endif
 
-/* All packets are IPv6. */
-static inline __attribute__((always_inline)) void LOOKUP(probe_ipv6)(
-    const VnasPlane *plane, const VnasLines *table, const VnasKey *keys, VnasBatch *batch, const int large)
+/* All packets are IPv4; `addresses` is the first one's, the others' follow `stride` bytes apart. */
+static inline __attribute__((always_inline)) void LOOKUP(probe_ipv4)(VnasBatch *batch, const char *addresses, const size_t stride)
 {
-    const VnasIpv6Row *rows = VNAS_LOAD(plane->ipv6_rows);
-    for (int i = 0; i < VNAS_BATCH; i++)
-        LOOKUP(locate_ipv6)(plane, table, &keys[i], batch, (uint32_t)i);
-    if (large)
-        LOOKUP(prefetch_lines)(table, batch);
-    LOOKUP(probe)(table, batch);
-    if (large)
-        for (int i = 0; i < VNAS_BATCH; i++)
-            __builtin_prefetch(&rows[batch->value[i]]);
-    for (int i = 0; i < VNAS_BATCH; i++)
-        LOOKUP(compare_ipv6)(rows, &keys[i], batch, (uint32_t)i);
-}
-
-/* Those in the mask are IPv6. Each family in loops of its own: which packet is of which can't be guessed. */
-static inline __attribute__((always_inline)) void LOOKUP(probe_mixed)(
-    const VnasPlane *plane, const VnasLines *ipv4, const VnasLines *ipv6, const VnasKey *keys, VnasBatch *batch, uint32_t mask,
-    const int large)
-{
-    const VnasIpv6Row *rows = VNAS_LOAD(plane->ipv6_rows);
-    uint8_t of_ipv4[VNAS_BATCH], of_ipv6[VNAS_BATCH];
-    int n_ipv4 = 0, n_ipv6 = 0;
-    for (int i = 0; i < VNAS_BATCH; i++) {
-        of_ipv4[n_ipv4] = of_ipv6[n_ipv6] = (uint8_t)i;
-        n_ipv6 += mask >> i & 1;
-        n_ipv4 += ~mask >> i & 1;
-    }
-    for (int n = 0; n < n_ipv6; n++) {
-        LOOKUP(locate_ipv6)(plane, ipv6, &keys[of_ipv6[n]], batch, of_ipv6[n]);
-        if (large)
-            __builtin_prefetch((const char *)ipv6->lines + batch->line[of_ipv6[n]]);
-    }
-    if (large)
-        for (int n = 0; n < n_ipv4; n++)
-            __builtin_prefetch((const char *)ipv4->lines + batch->line[of_ipv4[n]]);
-    for (int n = 0; n < n_ipv6; n++) {
-        batch->value[of_ipv6[n]] = LOOKUP(value)(ipv6, batch, of_ipv6[n]);
-        if (large)
-            __builtin_prefetch(&rows[batch->value[of_ipv6[n]]]);
-    }
-    for (int n = 0; n < n_ipv4; n++)
-        batch->value[of_ipv4[n]] = LOOKUP(value)(ipv4, batch, of_ipv4[n]);
-    for (int n = 0; n < n_ipv6; n++)
-        LOOKUP(compare_ipv6)(rows, &keys[of_ipv6[n]], batch, of_ipv6[n]);
-}
-
-static inline __attribute__((always_inline)) void LOOKUP(answer)(
-    const VnasPorts *ports, VnasBatch *batch, int32_t *results, const int large)
-{
-    const int32_t *answers = ports->answers;
-    const uint32_t *directory = ports->directory;
-    uint32_t owners[VNAS_BATCH] __attribute__((aligned(32)));
-    for (int i = 0; i < VNAS_BATCH; i++)
-        owners[i] = batch->value[i] & VNAS_OWNER_MASK;
-#pragma GCC unroll 8
-    for (int i = 0; i < VNAS_BATCH; i++) {
-        uint32_t at = directory[batch->place[i]] + owners[i];
-        if (large) {
-            batch->line[i] = at;
-            __builtin_prefetch(answers + at);
-        } else {
-            results[i] = answers[at];
-        }
-    }
-}
-
-/* The mask of packets that the control plane must be asked about. */
-static inline __attribute__((always_inline)) uint32_t LOOKUP(check)(
-    const VnasPorts *ports, const VnasBatch *batch, int32_t *results, const int large)
-{
+    const char *lines = (const char *)batch->ipv4->lines;
     uint32_t ask = batch->ask;
-    if (large)
+#if LOOKUP_AVX2
+    /* Hidden from the compiler, which else adds offset and begin for both halves of the line instead of letting the loads do it. */
+    const char *keys = lines, *values = lines + sizeof ((VnasLine *)lines)->keys;
+    __asm__("" : "+r"(keys), "+r"(values));
+#pragma GCC unroll 4
+    for (int i = 0; i < VNAS_BATCH; i += 8) {
+        __m256i slots[8];
 #pragma GCC unroll 8
-        for (int i = 0; i < VNAS_BATCH; i++)
-            results[i] = ports->answers[batch->line[i]];
-    /* A match of another VLAN is none; a miss has no VLAN to compare. */
+        for (int n = 0; n < 8; n++)
+            slots[n] = LOOKUP(slot)(keys + batch->line[i + n], values + batch->line[i + n], addresses + (i + n) * stride);
+        ask |= LOOKUP(own)(batch, i, LOOKUP(greatest)(slots));
+    }
+#else
+#pragma GCC unroll 8
+    for (int i = 0; i < VNAS_BATCH; i++)
+        ask |= LOOKUP(own)(batch, i, LOOKUP(value)((const VnasLine *)(lines + batch->line[i]),
+                                                   *(const uint32_t *)(addresses + i * stride)));
+#endif
+    batch->ask = ask;
+}
+
+/* Some are IPv6: their values are those of their addresses' rows. Another address in the row: the control plane must be asked. */
+static inline __attribute__((always_inline)) void LOOKUP(probe)(const VnasKey *keys, VnasBatch *batch, const int reach)
+{
+    const VnasIpv6Row *rows = batch->ipv6_rows;
+    uint32_t ask = batch->ask;
 #if LOOKUP_AVX2
     for (int i = 0; i < VNAS_BATCH; i += 8) {
-        __m256i value = _mm256_load_si256((const __m256i *)(batch->value + i));
-        __m256i stored = _mm256_loadu_si256((const __m256i *)(results + i));
-        __m256i right = _mm256_or_si256(
-            _mm256_cmpeq_epi32(_mm256_srli_epi32(value, VNAS_OWNER_BITS), _mm256_load_si256((const __m256i *)(batch->vlan + i))),
-            _mm256_cmpeq_epi32(value, _mm256_setzero_si256()));
-        right = _mm256_andnot_si256(_mm256_cmpeq_epi32(stored, _mm256_set1_epi32(VNAS_ASK)), right);
-        _mm256_storeu_si256((__m256i *)(results + i), _mm256_sub_epi32(stored, _mm256_set1_epi32(VNAS_STORED)));
-        ask |= (uint32_t)(~_mm256_movemask_ps(_mm256_castsi256_ps(right)) & 0xFF) << i;
+        __m256i slots[8];
+#pragma GCC unroll 8
+        for (int n = 0; n < 8; n++)
+            slots[n] = LOOKUP(slot)(batch->lines[i + n]->keys, batch->lines[i + n]->values, &batch->key[i + n]);
+        __m256i value = LOOKUP(greatest)(slots);
+        LOOKUP(store)(batch->owner + i, value);
+        LOOKUP(store)(batch->row + i, _mm256_and_si256(value, LOOKUP(load)(batch->ipv6_lanes + i)));
+    }
+    VNAS_TO_MEMORY(batch);
+#else
+    for (int i = 0; i < VNAS_BATCH; i++) {
+        batch->owner[i] = LOOKUP(value)(batch->lines[i], batch->key[i]);
+        batch->row[i] = vnas_choose(batch->ipv6_mask, i, batch->owner[i], VNAS_NO_IPV6_ROW);
+    }
+#endif
+    if (reach != VNAS_NEAR)
+        for (int i = 0; i < VNAS_BATCH; i++)
+            __builtin_prefetch(&rows[batch->row[i]]);
+#if LOOKUP_AVX2
+    for (int i = 0; i < VNAS_BATCH; i += 8) {
+        const char *at = (const char *)(keys + i);
+        const VnasIpv6Row *row[8];
+        __m256i differ[4];
+#pragma GCC unroll 8
+        for (int n = 0; n < 8; n++)
+            row[n] = &rows[batch->row[i + n]];
+#pragma GCC unroll 4
+        for (int n = 0; n < 4; n++) {
+            __m128i one = _mm_loadu_si128((const __m128i *)row[n]), other = _mm_loadu_si128((const __m128i *)row[n + 4]);
+            differ[n] = _mm256_xor_si256(_mm256_inserti128_si256(_mm256_castsi128_si256(one), other, 1), VNAS_PAIR(at, n, 48));
+        }
+        __m256i low = _mm256_or_si256(_mm256_unpacklo_epi32(differ[0], differ[1]), _mm256_unpackhi_epi32(differ[0], differ[1]));
+        __m256i high = _mm256_or_si256(_mm256_unpacklo_epi32(differ[2], differ[3]), _mm256_unpackhi_epi32(differ[2], differ[3]));
+        __m256i differs = _mm256_or_si256(_mm256_unpacklo_epi64(low, high), _mm256_unpackhi_epi64(low, high));
+        /* Rows before the first are no addresses. */
+        __m256i found = _mm256_cmpgt_epi32(LOOKUP(load)(batch->row + i), _mm256_set1_epi32(VNAS_FIRST_IPV6_ROW - 1));
+        ask |= LOOKUP(bits)(_mm256_andnot_si256(_mm256_cmpeq_epi32(differs, _mm256_setzero_si256()), found)) << i;
+        __m256i value = _mm256_setr_epi32(
+            (int)row[0]->value, (int)row[1]->value, (int)row[2]->value, (int)row[3]->value,
+            (int)row[4]->value, (int)row[5]->value, (int)row[6]->value, (int)row[7]->value);
+        ask |= LOOKUP(own)(batch, i, _mm256_blendv_epi8(LOOKUP(load)(batch->owner + i), value, LOOKUP(load)(batch->ipv6_lanes + i)));
     }
 #else
     for (int i = 0; i < VNAS_BATCH; i++) {
-        uint32_t value = batch->value[i], stored = (uint32_t)results[i];
-        ask |= (uint32_t)(((value >> VNAS_OWNER_BITS != batch->vlan[i]) & (value != 0)) | (stored == (uint32_t)VNAS_ASK)) << i;
-        results[i] = (int32_t)(stored - VNAS_STORED);
+        const VnasIpv6Row *row = &rows[batch->row[i]];
+        ask |= (uint32_t)((batch->row[i] >= VNAS_FIRST_IPV6_ROW) & ((row->hi != keys[i].hi) | (row->lo != keys[i].lo))) << i;
+        ask |= LOOKUP(own)(batch, i, vnas_choose(batch->ipv6_mask, i, row->value, batch->owner[i]));
+    }
+#endif
+    batch->ask = ask;
+}
+
+/* ---- answer ------------------------------------------------------------------------------------------------------------- */
+
+static inline __attribute__((always_inline)) void LOOKUP(prefetch_answers)(VnasBatch *batch)
+{
+    const VnasPorts *ports = batch->ports;
+    for (int i = 0; i < VNAS_BATCH; i++) {
+        batch->place[i] = ports->directory[batch->place[i]] + batch->owner[i];
+        __builtin_prefetch(ports->answers + batch->place[i]);
+    }
+    VNAS_TO_MEMORY(batch);
+}
+
+/* The stored answer of a packet; where answers were prefetched, its place is that of the answer. */
+static inline __attribute__((always_inline)) int32_t LOOKUP(stored)(
+    const int32_t *answers, const uint32_t *directory, const VnasBatch *batch, int i, const int reach)
+{
+    return answers[reach == VNAS_NEAR ? directory[batch->place[i]] + batch->owner[i] : batch->place[i]];
+}
+
+/* The answers, and the mask of packets that the control plane must be asked about: VNAS_ASK is the only stored one below 0. */
+static inline __attribute__((always_inline)) uint32_t LOOKUP(answer)(const VnasBatch *batch, int32_t *results, const int reach)
+{
+    const int32_t *answers = batch->ports->answers;
+    const uint32_t *directory = batch->ports->directory;
+    uint32_t ask = batch->ask;
+#if LOOKUP_AVX2
+#pragma GCC unroll 4
+    for (int i = 0; i < VNAS_BATCH; i += 8) {
+        int32_t found[8];
+#pragma GCC unroll 8
+        for (int n = 0; n < 8; n++)
+            found[n] = LOOKUP(stored)(answers, directory, batch, i + n, reach);
+        __m256i stored = _mm256_setr_epi32(found[0], found[1], found[2], found[3], found[4], found[5], found[6], found[7]);
+        _mm256_storeu_si256((__m256i *)(results + i), _mm256_sub_epi32(stored, _mm256_set1_epi32(VNAS_STORED)));
+        ask |= LOOKUP(bits)(stored) << i;
+    }
+#else
+    for (int i = 0; i < VNAS_BATCH; i++) {
+        int32_t stored = LOOKUP(stored)(answers, directory, batch, i, reach);
+        ask |= (uint32_t)(stored < 0) << i;
+        results[i] = (int32_t)((uint32_t)stored - VNAS_STORED);
     }
 #endif
     return ask;
 }
 
-/* One batch of either kind of keys. A change of addresses meanwhile: every packet is asked about. */
-static inline __attribute__((always_inline)) uint32_t LOOKUP(batch_ipv4)(
-    const VnasPlane *plane, const VnasKeyIpv4 *keys, int32_t *results, const int large)
+/* ---- the stages --------------------------------------------------------------------------------------------------------- */
+
+/* What a batch reads of the tables is read once, for all its stages. */
+static inline __attribute__((always_inline)) void LOOKUP(enter)(const VnasPlane *plane, VnasBatch *batch)
 {
-    VnasBatch batch;
-    uint64_t changes = VNAS_LOAD(plane->address_changes);
-    const VnasLines *table = VNAS_LOAD(plane->ipv4);
-    const VnasPorts *ports = VNAS_LOAD(plane->ports);
-    LOOKUP(unpack_ipv4)(plane, table, keys, &batch);
-    if (large)
-        LOOKUP(prefetch_lines)(table, &batch);
-    LOOKUP(probe)(table, &batch);
-    LOOKUP(answer)(ports, &batch, results, large);
-    return LOOKUP(check)(ports, &batch, results, large) | vnas_changed(plane, changes);
+    batch->changes = VNAS_LOAD(plane->address_changes);
+    batch->ipv4 = VNAS_LOAD(plane->ipv4);
+    batch->ipv6 = VNAS_LOAD(plane->ipv6);
+    batch->ipv6_rows = VNAS_LOAD(plane->ipv6_rows);
+    batch->ports = VNAS_LOAD(plane->ports);
 }
 
-static inline __attribute__((always_inline)) uint32_t LOOKUP(batch_any)(
-    const VnasPlane *plane, const VnasKey *keys, int32_t *results, const int large)
+static inline __attribute__((always_inline)) void LOOKUP(prefetch_lines)(const VnasBatch *batch)
 {
-    VnasBatch batch;
-    uint64_t changes = VNAS_LOAD(plane->address_changes);
-    const VnasLines *ipv4 = VNAS_LOAD(plane->ipv4), *ipv6 = VNAS_LOAD(plane->ipv6);
-    const VnasPorts *ports = VNAS_LOAD(plane->ports);
-    uint32_t mask = LOOKUP(unpack)(plane, ipv4, keys, &batch);
-    if (mask == 0) {
-        if (large)
-            LOOKUP(prefetch_lines)(ipv4, &batch);
-        LOOKUP(probe)(ipv4, &batch);
-    } else if (mask == ~0u) {
-        LOOKUP(probe_ipv6)(plane, ipv6, keys, &batch, large);
-    } else {
-        LOOKUP(probe_mixed)(plane, ipv4, ipv6, keys, &batch, mask, large);
+    const char *lines = (const char *)batch->ipv4->lines;
+    for (int i = 0; i < VNAS_BATCH; i++)
+        __builtin_prefetch(batch->ipv6_mask ? (const char *)batch->lines[i] : lines + batch->line[i]);
+}
+
+static inline __attribute__((always_inline)) void LOOKUP(begin)(
+    const VnasPlane *plane, const void *keys, const int narrow, VnasBatch *batch, const int reach)
+{
+    LOOKUP(enter)(plane, batch);
+    if (narrow)
+        LOOKUP(unpack_ipv4)(plane, keys, batch);
+    else
+        LOOKUP(unpack)(plane, keys, batch);
+    VNAS_TO_MEMORY(batch);
+    if (!narrow && batch->ipv6_mask)
+        LOOKUP(point)(batch);
+    if (reach != VNAS_NEAR)
+        LOOKUP(prefetch_lines)(batch);
+}
+
+static inline __attribute__((always_inline)) void LOOKUP(match)(
+    const void *keys, const int narrow, VnasBatch *batch, const int reach)
+{
+    if (narrow)
+        LOOKUP(probe_ipv4)(batch, keys, sizeof(VnasKeyIpv4));
+    else if (batch->ipv6_mask == 0)
+        LOOKUP(probe_ipv4)(batch, (const char *)keys + 12, sizeof(VnasKey));
+    else
+        LOOKUP(probe)(keys, batch, reach);
+    VNAS_TO_MEMORY(batch);
+    if (reach != VNAS_NEAR)
+        LOOKUP(prefetch_answers)(batch);
+}
+
+/* A change of addresses since the batch began: every packet is asked about. */
+static inline __attribute__((always_inline)) uint32_t LOOKUP(end)(
+    const VnasPlane *plane, const VnasBatch *batch, int32_t *results, const int reach)
+{
+    return LOOKUP(answer)(batch, results, reach) | vnas_changed(plane, batch->changes);
+}
+
+/* Whole batches of either kind of keys. */
+static inline __attribute__((always_inline)) size_t LOOKUP(batches)(
+    const VnasPlane *plane, const char *keys, const int narrow, size_t n_batches, int32_t *results, uint16_t *ask, const int reach)
+{
+    const size_t size = VNAS_BATCH * (narrow ? sizeof(VnasKeyIpv4) : sizeof(VnasKey)), behind = reach == VNAS_FAR;
+    const size_t ring = reach == VNAS_FAR ? 3 : 0;      /* batches on their way, less one; as few as possible, for they lie in the cache too */
+    VnasBatch batches[4];
+    size_t n_ask = 0;
+    for (size_t n = 0; n < n_batches + 2 * behind; n++) {
+        if (n < n_batches) {
+            /* Keys come in order, yet asking for them early pays. What lies behind the last one nobody reads: a prefetch may miss. */
+            for (size_t line = 0; line < size; line += 64)
+                __builtin_prefetch(keys + n * size + VNAS_KEYS_AHEAD + line);
+            LOOKUP(begin)(plane, keys + n * size, narrow, &batches[n & ring], reach);
+        }
+        if (n >= behind && n - behind < n_batches)
+            LOOKUP(match)(keys + (n - behind) * size, narrow, &batches[(n - behind) & ring], reach);
+        if (n >= 2 * behind) {
+            size_t done = n - 2 * behind;
+            uint32_t mask = LOOKUP(end)(plane, &batches[done & ring], results + done * VNAS_BATCH, reach);
+            n_ask = vnas_list(mask, done * VNAS_BATCH, ask, n_ask);
+        }
     }
-    LOOKUP(answer)(ports, &batch, results, large);
-    return LOOKUP(check)(ports, &batch, results, large) | vnas_changed(plane, changes);
+    return n_ask;
+}
+
+static inline __attribute__((always_inline)) size_t LOOKUP(all)(
+    const VnasPlane *plane, const char *keys, const int narrow, size_t n, int32_t *results, uint16_t *ask)
+{
+    const size_t size = narrow ? sizeof(VnasKeyIpv4) : sizeof(VnasKey), rest = n % VNAS_BATCH, whole = n - rest;
+    size_t n_ask;
+    if (plane->bytes <= VNAS_LARGE)
+        n_ask = LOOKUP(batches)(plane, keys, narrow, n / VNAS_BATCH, results, ask, VNAS_NEAR);
+    else if (plane->bytes <= VNAS_HUGE)
+        n_ask = LOOKUP(batches)(plane, keys, narrow, n / VNAS_BATCH, results, ask, VNAS_MIDDLE);
+    else
+        n_ask = LOOKUP(batches)(plane, keys, narrow, n / VNAS_BATCH, results, ask, VNAS_FAR);
+    if (rest) {
+        char padded[VNAS_BATCH * sizeof(VnasKey)] = {0};
+        int32_t found[VNAS_BATCH];
+        VnasBatch batch;
+        memcpy(padded, keys + whole * size, rest * size);
+        LOOKUP(begin)(plane, padded, narrow, &batch, VNAS_NEAR);
+        LOOKUP(match)(padded, narrow, &batch, VNAS_NEAR);
+        uint32_t mask = LOOKUP(end)(plane, &batch, found, VNAS_NEAR) & ((1u << rest) - 1);
+        memcpy(results + whole, found, rest * sizeof *found);
+        n_ask = vnas_list(mask, whole, ask, n_ask);
+    }
+    return n_ask;
 }
 
 static __attribute__((noinline)) size_t LOOKUP(keys_ipv4)(
     const VnasPlane *plane, const VnasKeyIpv4 *keys, size_t n, int32_t *results, uint16_t *ask)
 {
-    const int large = plane->bytes > VNAS_LARGE;
-    size_t n_ask = 0;
-    for (size_t start = 0; start + VNAS_BATCH <= n; start += VNAS_BATCH) {
-        /* Keys come in order, yet asking for them early pays. What lies behind the last one nobody reads: a prefetch may miss. */
-        for (size_t line = 0; line < VNAS_BATCH * sizeof *keys; line += 64)
-            __builtin_prefetch((const char *)(keys + start) + VNAS_KEYS_AHEAD + line);
-        uint32_t mask = large ? LOOKUP(batch_ipv4)(plane, keys + start, results + start, 1)
-                              : LOOKUP(batch_ipv4)(plane, keys + start, results + start, 0);
-        n_ask = vnas_list(mask, start, ask, n_ask);
-    }
-    if (n % VNAS_BATCH) {
-        size_t rest = n % VNAS_BATCH, start = n - rest;
-        VnasKeyIpv4 padded[VNAS_BATCH] = {{0}};
-        int32_t found[VNAS_BATCH];
-        memcpy(padded, keys + start, rest * sizeof *keys);
-        uint32_t mask = LOOKUP(batch_ipv4)(plane, padded, found, 0);
-        memcpy(results + start, found, rest * sizeof *found);
-        n_ask = vnas_list(mask & ((1u << rest) - 1), start, ask, n_ask);
-    }
-    return n_ask;
+    return LOOKUP(all)(plane, (const char *)keys, 1, n, results, ask);
 }
 
 static __attribute__((noinline)) size_t LOOKUP(keys)(
     const VnasPlane *plane, const VnasKey *keys, size_t n, int32_t *results, uint16_t *ask)
 {
-    const int large = plane->bytes > VNAS_LARGE;
-    size_t n_ask = 0;
-    for (size_t start = 0; start + VNAS_BATCH <= n; start += VNAS_BATCH) {
-        for (size_t line = 0; line < VNAS_BATCH * sizeof *keys; line += 64)
-            __builtin_prefetch((const char *)(keys + start) + VNAS_KEYS_AHEAD + line);
-        uint32_t mask = large ? LOOKUP(batch_any)(plane, keys + start, results + start, 1)
-                              : LOOKUP(batch_any)(plane, keys + start, results + start, 0);
-        n_ask = vnas_list(mask, start, ask, n_ask);
-    }
-    if (n % VNAS_BATCH) {
-        size_t rest = n % VNAS_BATCH, start = n - rest;
-        VnasKey padded[VNAS_BATCH] = {{0}};
-        int32_t found[VNAS_BATCH];
-        memcpy(padded, keys + start, rest * sizeof *keys);
-        uint32_t mask = LOOKUP(batch_any)(plane, padded, found, 0);
-        memcpy(results + start, found, rest * sizeof *found);
-        n_ask = vnas_list(mask & ((1u << rest) - 1), start, ask, n_ask);
-    }
-    return n_ask;
+    return LOOKUP(all)(plane, (const char *)keys, 0, n, results, ask);
 }

@@ -69,23 +69,29 @@ typedef struct {
 #define VNAS_LOAD(place) __atomic_load_n(&(place), __ATOMIC_ACQUIRE)
 #define VNAS_STORE(place, value) __atomic_store_n(&(place), value, __ATOMIC_RELEASE)
 
-static inline uint32_t vnas_ipv4_hash(const VnasPlane *plane, uint32_t address, uint32_t vlan)
+/* Two rounds, and the upper bits folded down before each: a product spreads bits only upwards, and the last octet, which varies most,
+ * lies uppermost. Without the first fold networks of which only that part varies crowded out 41 % of themselves under one seed in a
+ * hundred. */
+static inline uint32_t vnas_spread(const VnasPlane *plane, uint32_t mixed)
 {
-    /* Two rounds, and the upper bits folded down before each: a product spreads bits only upwards, and the last octet, which varies
-     * most, lies uppermost. Without the first fold networks of which only that part varies crowded out 41 % of themselves under
-     * one seed in a hundred. */
-    uint32_t mixed = address + vlan * plane->ipv4_seed[1];
     mixed = (mixed ^ mixed >> 16) * plane->ipv4_seed[0];
     return (mixed ^ mixed >> 15) * plane->ipv4_seed[2];
 }
 
+static inline uint32_t vnas_ipv4_hash(const VnasPlane *plane, uint32_t address, uint32_t vlan)
+{
+    return vnas_spread(plane, address + vlan * plane->ipv4_seed[1]);
+}
+
+/* The line in the upper half, the key in the lower one. Two products of 32-bit words, as vector instructions have them, each word under
+ * a word of the seed (NH, the universal hash of UMAC): whoever doesn't know the seed can't make two addresses collide. */
 static inline uint64_t vnas_ipv6_hash(const VnasPlane *plane, uint64_t hi, uint64_t lo, uint32_t vlan)
 {
-    unsigned __int128 product =
-        (unsigned __int128)(lo ^ plane->ipv6_seed[0] ^ vlan * plane->ipv6_seed[2]) * (hi ^ plane->ipv6_seed[1]);
-    uint64_t mixed = (uint64_t)(product >> 64) ^ (uint64_t)product;
-    /* Once more: networks in a row crowded out 5 % of themselves under some seeds. */
-    return (mixed ^ mixed >> 32) * plane->ipv6_seed[2];
+    const uint64_t *seed = plane->ipv6_seed;
+    uint64_t sum = (uint64_t)((uint32_t)hi + (uint32_t)seed[0]) * ((uint32_t)(hi >> 32) + (uint32_t)(seed[0] >> 32))
+                   + (uint64_t)((uint32_t)lo + (uint32_t)seed[1]) * ((uint32_t)(lo >> 32) + (uint32_t)(seed[1] >> 32));
+    uint32_t low = (uint32_t)sum, high = (uint32_t)(sum >> 32) + vlan * (uint32_t)seed[2];
+    return (uint64_t)vnas_spread(plane, low + high * ((uint32_t)(seed[2] >> 32) | 1)) << 32 | (high ^ low);
 }
 
 static inline uint32_t vnas_ipv6_key(uint64_t hash)
