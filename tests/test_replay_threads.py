@@ -4,6 +4,7 @@ import contextlib
 import json
 import random
 import struct
+import threading
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from captures_builder import (
 )
 from replayer import PCAPS, report_of, without_speed
 
-from vnasfast import ServerMachine
+from vnasfast import Outcome, ServerMachine
 from vnasfast.capture import open_capture
 from vnasfast.errors import InvalidValue
 from vnasfast.replay import Replay
@@ -221,6 +222,50 @@ def test_misses_beyond_their_table_are_those_of_one_thread(tmp_path):
     path.write_bytes(pcap_file(frames))
     report = hold_equal(path, tmp_path, windows=(100_000,))
     assert report["outcomes"][0]["uncounted"] > 0
+
+
+def test_sockets_that_close_meanwhile_lose_no_packet(tmp_path):
+    """Each thread counts apart: whoever closes a socket takes what all of them counted to it, and to no other socket."""
+    machine = ServerMachine(seed=1)
+    pids = [machine.vnas_start(1, vnas) for vnas in (1, 2, 3)]
+    header = bytes(12) + b"\x08\x00" + struct.pack(">BBHHHBBH", 0x45, 0, 46, 1, 0x4000, 64, 17, 0) + bytes([192, 0, 2, 9])
+    udp = struct.pack(">HHHH", 1, 53, 26, 0) + bytes(18)
+    frames = [Frame(header + bytes([10, 0, 0, 1 + i % 3]) + udp, 1_700_000_000_000_000 + i, 60) for i in range(60_000)]
+    path = tmp_path / "capture"
+    path.write_bytes(pcap_file(frames))
+    for number, pid in enumerate(pids, 1):
+        machine.validate(pid, f"10.0.0.{number}", "eth0")
+    sockets = {pid: machine.bind(pid, "udp", 53) for pid in pids}
+    chosen = Chosen(machine, GIVEN, None, [])
+    reports = []
+    chooser = random.Random(12)
+
+    def replay_often():
+        with Replay(chosen, threads=3) as running:
+            for _ in range(12):
+                with open_capture(path, window_bytes=4096) as capture:
+                    running.feed(capture)
+            reports.append(running.report())
+
+    thread = threading.Thread(target=replay_often)
+    thread.start()
+    changes = 0
+    while thread.is_alive():
+        for socket in sockets.values():
+            machine.close(socket)
+        chooser.shuffle(pids)  # a socket's number goes to a socket of another VNAS
+        sockets = {pid: machine.bind(pid, "udp", 53) for pid in pids}
+        changes += 1
+    thread.join()
+    assert changes > 1
+    outcomes = machine.outcomes
+    assert sum(usage.packets for usage in outcomes.values()) == reports[0].packets == 12 * len(frames)
+    used = machine.usage_of_vnas()
+    assert sum(usage.packets for usage in used.values()) == outcomes[Outcome.DELIVERED].packets
+    assert sum(usage.bytes for usage in used.values()) == outcomes[Outcome.DELIVERED].bytes > 0
+    # Nothing went to another VNAS than its own, of which each got a third of all frames, delivered or not.
+    assert all(used[vnas].packets <= 4 * len(frames) for vnas in (1, 2, 3))
+    machine.check()
 
 
 def test_an_interrupted_replay_tells_of_what_it_counted(tmp_path):

@@ -8,10 +8,11 @@ from vnasfast.tables.hashing cimport hash_address, load64
 from vnasfast.tables.index cimport HashIndex, index_home, index_tag
 from vnasfast.tables.plane cimport VnasPlane
 from vnasfast.tables.readers cimport atomic_load, readers_enter, readers_leave
-from vnasfast.tables.sockets cimport NO_PROTOCOL, endpoint_tag, port_find, protocol_number     # the last also for lookup.h
+from vnasfast.tables.sockets cimport NO_PROTOCOL, endpoint_tag, port_find, protocol_number, usage_room     # the last also for lookup.h
 from vnasfast.tables.tables cimport (
     CLOSED, MachineTables, Tables, pthread_mutex_lock, pthread_mutex_unlock, pthread_rwlock_rdlock, pthread_rwlock_unlock,
 )
+from vnasfast.tables.tally cimport Tally, tally_add_to, tally_count, tally_reserve
 from vnasfast.tables.usage cimport Usage, usage_add, usage_count
 from vnasfast.typedefs cimport DELIVERED, FlowKey, FlowKeyIpv4
 from vnasfast.vector cimport vector_path
@@ -135,8 +136,47 @@ cdef bint closed_meanwhile(Tables tables, uint64_t before, const int32_t* result
     return found
 
 
+cdef bint count_apart(Tables tables, uint64_t before, const int32_t* results, size_t n, const uint32_t* wire_lengths,
+                      const int64_t* times_ns, Tally* tally) noexcept nogil:
+    """Count to a tally; False, and nothing is counted, where a socket closed since `before`, or the tally has no room.
+
+    A socket that closes from here on takes from the tally what was counted to it: whoever closes it says so in `n_closed`, and
+    then asks for the tally's lock.
+    """
+    cdef bint possible
+    pthread_mutex_lock(&tally.lock)
+    possible = atomic_load(tables.n_closed) == before and <size_t>atomic_load(tables.c.sockets.pool.n_rows) <= tally.capacity
+    if possible:
+        tally_count(tally, results, n, wire_lengths, times_ns)
+    pthread_mutex_unlock(&tally.lock)
+    return possible
+
+
+cdef bint tally_begin(Tables tables, Tally* tally) noexcept nogil:
+    """Link a tally with room for all sockets of today; False without memory."""
+    cdef bint done
+    pthread_mutex_lock(&tables.counting)
+    done = tally_reserve(tally, usage_room(&tables.c.sockets))
+    if done:
+        tally.following = tables.tallies
+        tables.tallies = tally
+    pthread_mutex_unlock(&tables.counting)
+    return done
+
+
+cdef void tally_end(Tables tables, Tally* tally) noexcept nogil:
+    """Add what was counted to the tables, and unlink the tally. Its thread counts no more."""
+    cdef Tally** place = &tables.tallies
+    pthread_mutex_lock(&tables.counting)
+    while place[0] != tally:
+        place = &place[0].following
+    place[0] = tally.following
+    tally_add_to(tally, tables.c.sockets.usage, tables.c.outcomes)
+    pthread_mutex_unlock(&tables.counting)
+
+
 cdef void dispatch_and_count(Tables tables, const AnyKey* keys, size_t n, int32_t* results, const uint32_t* wire_lengths,
-                             const int64_t* times_ns) noexcept nogil:
+                             const int64_t* times_ns, Tally* tally) noexcept nogil:
     """The same, and count. A packet's socket must not close before the packet is counted: where one did, all is done again while
     changes wait.
     """
@@ -144,6 +184,8 @@ cdef void dispatch_and_count(Tables tables, const AnyKey* keys, size_t n, int32_
     cdef size_t n_ask
     cdef uint64_t before = atomic_load(tables.n_closed)
     dispatch_keys(tables, keys, n, results)
+    if tally != NULL and count_apart(tables, before, results, n, wire_lengths, times_ns, tally):
+        return
     pthread_mutex_lock(&tables.counting)
     if closed_meanwhile(tables, before, results, n):
         pthread_mutex_unlock(&tables.counting)

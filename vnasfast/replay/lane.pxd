@@ -11,6 +11,7 @@ from vnasfast.dispatch.dispatcher cimport Dispatcher
 from vnasfast.replay.deliveries cimport DeliveryWriter, RowBuffer
 from vnasfast.replay.misses cimport MissTable
 from vnasfast.replay.turns cimport Turn
+from vnasfast.tables.tally cimport Tally
 from vnasfast.typedefs cimport FlowKey, FlowKeyIpv4, FrameBlock
 
 cdef enum:
@@ -59,6 +60,8 @@ cdef class Lane:
     cdef int32_t* vnases            # NULL: not wanted
     cdef RowBuffer text             # of deliveries, not yet handed over
     cdef MissTable misses           # not yet handed over
+    cdef Tally tally                # of sockets and outcomes, not yet added to the tables'; used beside other lanes
+    cdef bint counts_apart
     cdef CaptureTotals totals
     cdef StageTimes times
     cdef uint64_t* row_packets      # by row of the capture's interface list

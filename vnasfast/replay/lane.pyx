@@ -10,7 +10,8 @@ from vnasfast.capture.reader cimport Capture
 from vnasfast.capture.walker cimport InterfaceRow, records_columns
 from vnasfast.capture.times cimport time_ns
 from vnasfast.capture.times cimport times_ns as fill_times
-from vnasfast.dispatch.dispatcher cimport Dispatcher, dispatch_block, dispatch_block_ipv4, parse_block
+from vnasfast.dispatch.blocks cimport AnyKey, dispatch_and_count, n_missed
+from vnasfast.dispatch.dispatcher cimport Dispatcher, dispatch_block, parse_block
 from vnasfast.parse.frame cimport parse_frame
 from vnasfast.parse.plain cimport parse_plain, widen_key
 from vnasfast.replay.deliveries cimport PIECE, DeliveryWriter, rows_append, rows_of_block
@@ -18,6 +19,7 @@ from vnasfast.replay.lane cimport RUN, CaptureTotals, now_ns
 from vnasfast.replay.misses cimport MissTable, misses_count, misses_merge
 from vnasfast.replay.turns cimport Turn, turn_wait
 from vnasfast.tables.tables cimport pthread_rwlock_rdlock, pthread_rwlock_unlock
+from vnasfast.tables.tally cimport tally_free, tally_init
 from vnasfast.typedefs cimport FIRST_FRAGMENT, LATER_FRAGMENT, FlowKey, FlowKeyIpv4
 
 
@@ -125,34 +127,37 @@ cdef void parse_in_order(Lane lane) noexcept nogil:
         start = end
 
 
-cdef size_t dispatch_chosen(Lane lane, const uint16_t* places, size_t n, const FlowKeyIpv4* plain, const FlowKey* wide) noexcept nogil:
-    """Dispatch and count the frames at these places, whose keys are `plain` or `wide`; how many reached no socket."""
-    cdef size_t i, n_missed
+cdef size_t dispatch_some(
+    Lane lane, const AnyKey* keys, size_t n, int32_t* results, const uint32_t* wire_lengths, const int64_t* times_ns,
+) noexcept nogil:
+    """Dispatch and count; how many reached no socket."""
+    dispatch_and_count(
+        lane.dispatcher.tables, keys, n, results, wire_lengths, times_ns, &lane.tally if lane.counts_apart else NULL)
+    return n_missed(results, n)
+
+
+cdef size_t dispatch_chosen(Lane lane, const uint16_t* places, size_t n, const AnyKey* keys) noexcept nogil:
+    """Dispatch and count the frames at these places; how many reached no socket."""
+    cdef size_t i, missed
     for i in range(n):
         lane.chosen_lengths[i] = lane.block.wire_lengths[places[i]]
         lane.chosen_times[i] = lane.times_ns[places[i]]
-    if plain != NULL:
-        n_missed = dispatch_block_ipv4(
-            lane.dispatcher, plain, n, lane.chosen_results, True, lane.chosen_lengths, lane.chosen_times)
-    else:
-        n_missed = dispatch_block(
-            lane.dispatcher, wide, n, lane.chosen_results, NULL, True, lane.chosen_lengths, lane.chosen_times)
+    missed = dispatch_some(lane, keys, n, lane.chosen_results, lane.chosen_lengths, lane.chosen_times)
     for i in range(n):
         lane.results[places[i]] = lane.chosen_results[i]
-    return n_missed
+    return missed
 
 
 cdef size_t dispatch_piece(Lane lane, size_t n_plain) noexcept nogil:
     """Dispatch and count the piece, parsed to two lists of keys; how many frames reached no socket."""
     cdef size_t n = lane.block.n
     if n_plain == n:
-        return dispatch_block_ipv4(
-            lane.dispatcher, lane.plain_keys, n, lane.results, True, lane.block.wire_lengths, lane.times_ns)
+        return dispatch_some(lane, lane.plain_keys, n, lane.results, lane.block.wire_lengths, lane.times_ns)
     if n_plain == 0:
-        return dispatch_block(lane.dispatcher, lane.keys, n, lane.results, NULL, True, lane.block.wire_lengths, lane.times_ns)
+        return dispatch_some(lane, lane.keys, n, lane.results, lane.block.wire_lengths, lane.times_ns)
     return (
-        dispatch_chosen(lane, lane.places, n_plain, lane.plain_keys, NULL)
-        + dispatch_chosen(lane, lane.others, n - n_plain, NULL, lane.keys)
+        dispatch_chosen(lane, lane.places, n_plain, lane.plain_keys)
+        + dispatch_chosen(lane, lane.others, n - n_plain, lane.keys)
     )
 
 
@@ -183,7 +188,7 @@ cdef void process_piece(Lane lane, const uint32_t* starts, size_t n, Turn* handi
     cdef uint64_t begun = now_ns()
     cdef uint64_t read, waited, parsed, dispatched
     cdef bint fragments
-    cdef size_t n_plain, n_missed
+    cdef size_t n_plain, missed
     read_piece(lane, starts, n)
     read = now_ns()
     n_plain = parse_piece(lane, &fragments)
@@ -197,12 +202,15 @@ cdef void process_piece(Lane lane, const uint32_t* starts, size_t n, Turn* handi
         parse_in_order(lane)
         parsed = now_ns()
         n_plain = 0
-        n_missed = dispatch_block(
-            lane.dispatcher, lane.keys, n, lane.results, lane.vnases, True, lane.block.wire_lengths, lane.times_ns)
+        if lane.vnases != NULL:
+            missed = dispatch_block(
+                lane.dispatcher, lane.keys, n, lane.results, lane.vnases, True, lane.block.wire_lengths, lane.times_ns)
+        else:
+            missed = dispatch_piece(lane, 0)
     else:
         parsed = now_ns()
-        n_missed = dispatch_piece(lane, n_plain)
-    if n_missed:
+        missed = dispatch_piece(lane, n_plain)
+    if missed:
         count_misses(lane, n_plain)
     dispatched = now_ns()
     lane.times.reading += read - begun
@@ -259,6 +267,7 @@ cdef class Lane:
     """
 
     def __cinit__(self):
+        tally_init(&self.tally)
         self.records.starts = <uint32_t*>malloc(RUN * sizeof(uint32_t))
         self.block.offsets = <uint64_t*>malloc(PIECE * sizeof(uint64_t))
         self.block.lengths = <uint32_t*>malloc(PIECE * sizeof(uint32_t))
@@ -295,6 +304,7 @@ cdef class Lane:
                 raise MemoryError
 
     def __dealloc__(self):
+        tally_free(&self.tally)
         free(self.records.starts)
         free(self.block.offsets)
         free(self.block.lengths)

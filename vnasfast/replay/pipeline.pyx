@@ -18,6 +18,7 @@ from vnasfast.capture.reader cimport Capture
 from vnasfast.capture.walk cimport WALK_DAMAGED, WALK_FULL
 from vnasfast.capture.walker cimport capture_walk
 from vnasfast.capture.window cimport WindowSource, window_ready, window_release, window_timed
+from vnasfast.dispatch.blocks cimport tally_begin, tally_end
 from vnasfast.dispatch.dispatcher cimport Dispatcher
 from vnasfast.replay.deliveries cimport DeliveryWriter
 from vnasfast.replay.lane cimport RUN, Lane, lane_hand_over, lane_process, now_ns
@@ -211,10 +212,11 @@ cdef class Pipeline:
         return 0
 
     cdef int _step_windows(self, size_t limit) except -1:
-        cdef Lane lane = self.lanes[0]
+        cdef Lane lane
         cdef uint64_t first = self.capture.next_start // self.capture.windows.step
         cdef uint64_t windows = self.capture.windows.size // self.capture.windows.step + 1 - first
         cdef uint64_t n_helpers = 0
+        cdef list lanes = self.lanes[:max(<uint64_t>1, windows // _WINDOWS_A_LANE)]
         self.left = limit
         self.unclaimed = first
         self.stopping = 0
@@ -223,20 +225,26 @@ cdef class Pipeline:
         turn_set(&self.handing_over, first)
         turn_set(&self.gone, 0)
         try:
-            for helper in self.lanes[1:]:
-                if (n_helpers + 2) * _WINDOWS_A_LANE > windows:
-                    break
+            if len(lanes) > 1:
+                for lane in lanes:
+                    lane.counts_apart = tally_begin(self.dispatcher.tables, &lane.tally)
+            for helper in lanes[1:]:
                 try:
                     _thread.start_new_thread(self._help, (helper,))
                 except RuntimeError:    # no more threads: those that there are do the work
                     break
                 n_helpers += 1
+            lane = lanes[0]
             with nogil:
                 run_lane(self, lane)
         finally:
             with nogil:
                 flag_set(&self.stopping)
                 turn_wait(&self.gone, n_helpers)
+            for lane in lanes:
+                if lane.counts_apart:
+                    lane.counts_apart = False
+                    tally_end(self.dispatcher.tables, &lane.tally)
         return 0
 
     def _help(self, Lane lane):

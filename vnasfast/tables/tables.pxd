@@ -10,6 +10,7 @@ from vnasfast.tables.plane cimport Plane
 from vnasfast.tables.processes cimport ProcessTable
 from vnasfast.tables.routes cimport RoutingTable
 from vnasfast.tables.sockets cimport Endpoint, SocketTable
+from vnasfast.tables.tally cimport Tally, pthread_mutex_t
 from vnasfast.tables.usage cimport Usage
 from vnasfast.tables.vnases cimport VnasTable
 
@@ -72,8 +73,6 @@ cdef extern from *:
     int pthread_rwlock_wrlock(pthread_rwlock_t* lock) noexcept nogil
     int pthread_rwlock_unlock(pthread_rwlock_t* lock) noexcept nogil
 
-    ctypedef struct pthread_mutex_t:
-        pass
     int pthread_mutex_init(pthread_mutex_t* lock, const void* attributes) noexcept nogil
     int pthread_mutex_destroy(pthread_mutex_t* lock) noexcept nogil
     int pthread_mutex_lock(pthread_mutex_t* lock) noexcept nogil
@@ -91,6 +90,7 @@ cdef class Tables:
     # Changes under `counting`: whoever looked up without a lock sees there which sockets closed before it counts.
     cdef uint64_t n_closed
     cdef int32_t[CLOSED] closed         # the last of them, [n_closed % CLOSED] is the next
+    cdef Tally* tallies                 # of threads that count to memory of their own; changes under `counting`
     cdef readonly InterfaceNames interfaces
 
     cdef int32_t process_row(self, int32_t pid) except -1

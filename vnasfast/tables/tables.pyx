@@ -18,6 +18,7 @@ from vnasfast.tables.sockets cimport (
     SocketRow, protocol_number, socket_add, socket_free, socket_in_use, socket_init,
     socket_remove, usage_enlarge, usage_room,
 )
+from vnasfast.tables.tally cimport tallies_move
 from vnasfast.tables.usage cimport Usage, usage_add
 from vnasfast.tables.vnases cimport vnas_acquire, vnas_find, vnas_free, vnas_init, vnas_release
 
@@ -232,6 +233,7 @@ cdef class Tables:
         pthread_mutex_lock(&self.counting)
         self.closed[self.n_closed % CLOSED] = socket
         atomic_store(self.n_closed, self.n_closed + 1)
+        tallies_move(self.tallies, socket, &self.c.sockets.usage[socket])
         usage_add(&self.c.processes.rows[process].closed, &self.c.sockets.usage[socket])
         usage_add(&self.c.vnases.rows[self.c.processes.rows[process].vnas].closed, &self.c.sockets.usage[socket])
         if self.c.sockets.usage[socket].packets != 0:
