@@ -18,7 +18,7 @@ from vnasfast.capture.pcapng cimport (
 from vnasfast.capture.walk cimport (
     WALK_DAMAGED, WALK_FULL, WALK_INTERFACE, WALK_NEEDS, WALK_PASSED, WALK_SECTION, Records
 )
-from vnasfast.capture.window cimport BEHIND, Window, window_extend, window_ready, window_release, window_timed
+from vnasfast.capture.window cimport BEHIND, Window, window_extend, window_ready, window_release, window_timed, window_touch
 
 # A stream's first buffer; it grows only for a record that is larger.
 cdef size_t _BUFFER_BYTES = 1 << 18     # stays in the second-level cache; 512 KiB to 2 MiB measured 5 to 10 % slower
@@ -110,6 +110,7 @@ cdef class Walker:
             window_release(&self.windows, index * self.windows.step)
             self.ready_ns = _now_ns()
             window_ready(window, &self.windows, index)
+            window_touch(window)
         return 0
 
     cdef int fill(self, Window window) except -1:

@@ -6,8 +6,9 @@
 from libc.stdint cimport uint8_t, uint64_t
 
 cdef enum:
-    # Mapped and read windows that are timed in turns before the faster way is taken for the rest.
-    TRIAL_WINDOWS = 8
+    # Mapped and read windows that are timed, some in a row, before the faster way is taken for the rest.
+    TRIAL_WINDOWS = 16
+    TRIAL_ROW = 4
     # What is read behind a window at once: most records that begin in it end in this.
     BEHIND = 2048
 
@@ -27,6 +28,8 @@ cdef class Window:
     cdef size_t visible         # bytes from `base` that can be read
     cdef size_t until           # records that begin before this belong to the window
     cdef bint mapped            # `base` lies in WindowSource.data
+    cdef size_t fetched         # bytes from `base` that are in the caches, or on their way
+    cdef uint64_t read_ns       # what reading took; whoever times windows sets it
     cdef int error              # errno of a read that failed
     cdef bytearray memory       # what was read, unless mapped
     cdef uint8_t* room          # `memory`, for code without the GIL
@@ -34,7 +37,9 @@ cdef class Window:
 
     cdef int grow(self, size_t n) except -1
 
+cdef bint window_is_mapped(const WindowSource* source, uint64_t index) noexcept nogil
 cdef void window_ready(Window window, const WindowSource* source, uint64_t index) noexcept nogil
+cdef void window_touch(Window window) noexcept nogil
 cdef bint window_extend(Window window, const WindowSource* source, size_t needed) noexcept nogil
 cdef void window_timed(WindowSource* source, Window window, uint64_t ns) noexcept nogil
 cdef void window_release(WindowSource* source, uint64_t end) noexcept nogil

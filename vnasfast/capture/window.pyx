@@ -26,7 +26,7 @@ cdef extern from * nogil:
     int MADV_DONTNEED
     void touch "vnasfast_touch"(const uint8_t* at, size_t n) noexcept
 
-from vnasfast.capture.window cimport BEHIND, TRIAL_WINDOWS, WindowSource
+from vnasfast.capture.window cimport BEHIND, TRIAL_ROW, TRIAL_WINDOWS, WindowSource
 
 # A mapped file's pages are given back this many bytes at a time, so that a long file doesn't fill the memory of
 # the process; less than 2 MiB at a time can be felt.
@@ -63,23 +63,26 @@ cdef void _read(Window window, const WindowSource* source, size_t wanted) noexce
         window.visible += n
 
 
-cdef bint _is_mapped(const WindowSource* source, uint64_t index) noexcept nogil:
+cdef bint window_is_mapped(const WindowSource* source, uint64_t index) noexcept nogil:
+    """Whether window `index` is going to be mapped, as things are now."""
     if source.data == NULL or not source.may_read:
         return source.data != NULL
     if source.best[0] == UINT64_MAX or source.best[1] == UINT64_MAX or index < TRIAL_WINDOWS:
-        return index & 1
+        return index // TRIAL_ROW & 1
     return source.best[1] < source.best[0]
 
 
 cdef void window_ready(Window window, const WindowSource* source, uint64_t index) noexcept nogil:
-    """Make window `index` ready to be walked. Any thread, with a window of its own that has room for a step and BEHIND."""
+    """Make window `index` ready for window_touch, and then the walk. Any thread, with a window of its own that has room for a
+    step and BEHIND.
+    """
     cdef uint64_t left
-    cdef size_t n
     window.start = index * source.step
     window.until = source.step
     window.error = 0
     left = source.size - window.start if source.size > window.start else 0
-    window.mapped = _is_mapped(source, index)
+    window.mapped = window_is_mapped(source, index)
+    window.fetched = min(left, source.step)
     if not window.mapped:
         window.base = window.room
         window.visible = 0
@@ -87,11 +90,17 @@ cdef void window_ready(Window window, const WindowSource* source, uint64_t index
         return
     window.base = source.data + window.start
     window.visible = left
-    n = min(left, source.step)
     if source.fd >= 0:
-        # All pages of the window in one call, and all its lines in one sweep: what follows jumps from record to record.
-        madvise(<void*>window.base, n, MADV_POPULATE_READ)
-        touch(window.base, n)
+        madvise(<void*>window.base, window.fetched, MADV_POPULATE_READ)     # all pages in one call
+        window.fetched = 0
+
+
+cdef void window_touch(Window window) noexcept nogil:
+    """Touch what was not fetched, all lines in one sweep: the walk jumps from record to record."""
+    cdef size_t n = min(window.visible, window.until)
+    if window.fetched < n:
+        touch(window.base + window.fetched, n - window.fetched)
+        window.fetched = n
 
 
 cdef bint window_extend(Window window, const WindowSource* source, size_t needed) noexcept nogil:

@@ -1,6 +1,6 @@
 # What one thread needs to take frames from a window to the counters: memory of its own for each step.
 
-from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from vnasfast.capture.pcapng cimport PcapngState
 from vnasfast.capture.reader cimport Capture
@@ -15,6 +15,10 @@ from vnasfast.tables.tally cimport Tally
 from vnasfast.typedefs cimport FlowKey, FlowKeyIpv4, FrameBlock
 
 cdef enum:
+    # Frames between two looks ahead.
+    CHUNK = 32
+    # Bytes asked for by one of them: no more lines than a core has on their way at a time, or it waits for them.
+    AHEAD_BYTES = 24 * 64
     # Records found by one walk: as many as a window of 256 KiB can hold. Power of two, for the table of their misses.
     RUN = 16384
 
@@ -36,6 +40,7 @@ cdef struct StageTimes:
 # One run of frames: what the walk left for the steps after it.
 cdef struct Run:
     uint64_t number             # of the first frame, in the deliveries
+    const uint8_t* base         # that the records are counted from
     PcapngState pcapng          # that the records are read by
     const InterfaceRow* rows
     size_t n_rows
@@ -45,6 +50,7 @@ cdef class Lane:
     cdef Dispatcher dispatcher
     cdef DeliveryWriter deliveries  # its texts; None: not wanted
     cdef Window window
+    cdef Window other_window        # the two in turns; None of a stream
     cdef Records records
     cdef Run run
     cdef FrameBlock block           # of a piece
@@ -59,6 +65,9 @@ cdef class Lane:
     cdef int64_t* chosen_times
     cdef int32_t* vnases            # NULL: not wanted
     cdef RowBuffer text             # of deliveries, not yet handed over
+    cdef const uint8_t* ahead       # the first line of the following window that was not asked for
+    cdef const uint8_t* ahead_end
+    cdef size_t ahead_share         # bytes to ask for each time
     cdef MissTable misses           # not yet handed over
     cdef Tally tally                # of sockets and outcomes, not yet added to the tables'; used beside other lanes
     cdef bint counts_apart
@@ -73,6 +82,8 @@ cdef class Lane:
 # Takes the records of the run to the counters. Fragments wait until it is this run's turn to hand over, so that they see
 # all earlier ones. Any thread, one at a time a lane.
 cdef void lane_process(Lane lane, Turn* handing_over, uint64_t ticket) noexcept nogil
+# Meanwhile fetches the window that comes next, which lies mapped.
+cdef void lane_process_ahead(Lane lane, Window following, Turn* handing_over, uint64_t ticket) noexcept nogil
 # Hands over what depends on the order of frames. When it is the run's turn.
 cdef void lane_hand_over(Lane lane, MissTable misses, DeliveryWriter deliveries) noexcept nogil
 

@@ -1,6 +1,6 @@
 """Frames of a window to the counters: headers, keys, sockets, a piece of frames at a time, no Python object a frame."""
 
-from libc.stdint cimport INT64_MAX, INT64_MIN, UINT64_MAX, int32_t, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, UINT64_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset
 
@@ -9,18 +9,36 @@ from vnasfast.capture.pcapng cimport PcapngState
 from vnasfast.capture.reader cimport Capture
 from vnasfast.capture.walker cimport InterfaceRow, records_columns
 from vnasfast.capture.times cimport time_ns
+from vnasfast.capture.window cimport Window
 from vnasfast.capture.times cimport times_ns as fill_times
 from vnasfast.dispatch.blocks cimport AnyKey, dispatch_and_count, n_missed
 from vnasfast.dispatch.dispatcher cimport Dispatcher, dispatch_block, parse_block
 from vnasfast.parse.frame cimport parse_frame
 from vnasfast.parse.plain cimport parse_plain, widen_key
 from vnasfast.replay.deliveries cimport PIECE, DeliveryWriter, rows_append, rows_of_block
-from vnasfast.replay.lane cimport RUN, CaptureTotals, now_ns
+from vnasfast.replay.lane cimport AHEAD_BYTES, CHUNK, RUN, CaptureTotals, now_ns
 from vnasfast.replay.misses cimport MissTable, misses_count, misses_merge
 from vnasfast.replay.turns cimport Turn, turn_wait
 from vnasfast.tables.tables cimport pthread_rwlock_rdlock, pthread_rwlock_unlock
 from vnasfast.tables.tally cimport tally_free, tally_init
 from vnasfast.typedefs cimport FIRST_FRAGMENT, LATER_FRAGMENT, FlowKey, FlowKeyIpv4
+
+
+cdef extern from * nogil:
+    """
+    static inline void vnas_fetch(const unsigned char *at, const unsigned char *end) {
+        for (; at < end; at += 64)
+            __builtin_prefetch(at, 0, 3);
+    }
+    """
+    void fetch_lines "vnas_fetch"(const uint8_t* at, const uint8_t* end) noexcept
+
+
+cdef inline void look_ahead(Lane lane) noexcept nogil:
+    """Ask for a share of the following window. A core waits for none of it while these are no more lines than it has room for."""
+    cdef const uint8_t* end = lane.ahead + min(lane.ahead_share, <size_t>(lane.ahead_end - lane.ahead))
+    fetch_lines(lane.ahead, end)
+    lane.ahead = end
 
 
 cdef void read_columns(Lane lane, const uint32_t* starts, size_t n, FrameSums* sums) noexcept nogil:
@@ -30,12 +48,22 @@ cdef void read_columns(Lane lane, const uint32_t* starts, size_t n, FrameSums* s
     cdef const uint16_t* interfaces = lane.block.interfaces
     cdef int64_t* times_ns = lane.times_ns
     cdef int64_t before = 0
-    cdef size_t i
+    cdef size_t start = 0
+    cdef size_t end, i
+    memset(sums, 0, sizeof(FrameSums))
     if pcapng == NULL and pcap_is_common(&lane.capture.pcap):
         lane.row_packets[0] += n
-        pcap_common_columns(&lane.capture.pcap, lane.window.base, starts, n, &lane.block, times_ns, sums)
+        lane.block.base = lane.run.base
+        lane.block.n = n
+        while start < n:
+            end = min(start + CHUNK, n)
+            look_ahead(lane)
+            pcap_common_columns(
+                &lane.capture.pcap, lane.run.base, starts, start, end, &lane.block,
+                lane.block.ticks if lane.vnases != NULL else NULL, times_ns, sums)
+            start = end
         return
-    records_columns(&lane.capture.pcap, pcapng, lane.window.base, starts, n, &lane.block)
+    records_columns(&lane.capture.pcap, pcapng, lane.run.base, starts, n, &lane.block)
     if lane.run.n_rows == 1:
         lane.row_packets[0] += n
         fill_times(&rows[0].time, lane.block.ticks, n, times_ns)
@@ -43,7 +71,6 @@ cdef void read_columns(Lane lane, const uint32_t* starts, size_t n, FrameSums* s
         for i in range(n):
             lane.row_packets[interfaces[i]] += 1
             times_ns[i] = time_ns(&rows[interfaces[i]].time, lane.block.ticks[i])
-    sums.bytes = sums.captured_bytes = sums.disorder = 0
     for i in range(n):
         sums.bytes += lane.block.wire_lengths[i]
         sums.captured_bytes += lane.block.lengths[i]
@@ -93,11 +120,15 @@ cdef size_t parse_piece(Lane lane, bint* fragments) noexcept nogil:
     """Parse the piece: plain frames to narrow keys, whose number it gives; all others to `keys`, one behind the other."""
     cdef size_t n = lane.block.n
     cdef size_t start = 0
+    cdef size_t same = 0
     cdef size_t end, i, j
     cdef size_t n_plain = 0
     cdef FlowKey* key
     while start < n:
-        end = same_link_type(lane, start)
+        if start == same:
+            same = same_link_type(lane, start)
+        end = min(start + CHUNK, same)
+        look_ahead(lane)
         n_plain = parse_plain(
             lane.run.rows[lane.block.interfaces[start]].link_type, lane.block.base, lane.block.offsets, lane.block.lengths,
             start, end - start, lane.plain_keys, lane.places, lane.others, n_plain, start - n_plain)
@@ -249,6 +280,18 @@ cdef void lane_process(Lane lane, Turn* handing_over, uint64_t ticket) noexcept 
         start += n
 
 
+cdef void lane_process_ahead(Lane lane, Window following, Turn* handing_over, uint64_t ticket) noexcept nogil:
+    cdef size_t n = min(following.visible, following.until)
+    lane.ahead = following.base + following.fetched
+    lane.ahead_end = following.base + n
+    # Twice a chunk: before its headers are read, and before its frames are parsed.
+    lane.ahead_share = (n - following.fetched) * CHUNK // (2 * lane.records.n + 1) + 64 & ~<size_t>63
+    lane.ahead_share = min(lane.ahead_share, <size_t>AHEAD_BYTES)
+    lane_process(lane, handing_over, ticket)
+    following.fetched = lane.ahead - following.base
+    lane.ahead = lane.ahead_end
+
+
 cdef void lane_hand_over(Lane lane, MissTable misses, DeliveryWriter deliveries) noexcept nogil:
     misses_merge(&misses.c, &lane.misses.c)
     if deliveries is not None:
@@ -328,6 +371,7 @@ cdef class Lane:
         """Go on with another capture; the totals are its own from here on."""
         self.capture = capture
         self.window = capture.new_window()
+        self.other_window = None if capture.is_stream else capture.new_window()
         memset(&self.totals, 0, sizeof(CaptureTotals))
         memset(self.block.interfaces, 0, PIECE * sizeof(uint16_t))
         if self.row_packets != NULL:

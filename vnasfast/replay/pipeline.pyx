@@ -3,7 +3,8 @@
 A capture that is no stream goes through several lanes, each a thread. They take its windows in turns. A lane makes its
 window ready by itself; then it waits until the window before has been walked, so that it knows where its first record begins;
 walks its own, which is short work, and lets the next lane walk; then reads, parses, dispatches and counts its frames beside
-the others. What depends on the order of frames (misses, deliveries, fragments) is handed over in the order of the windows.
+the others, each lane to counters of its own. What depends on the order of frames (misses, deliveries, fragments) is handed over
+in the order of the windows. While a lane works on a window's frames, the lines of its next window come from memory.
 
 So no record is ever guessed, and whatever the capture holds, damage, interfaces, a limit, is met in order: the results are
 those of one lane. What it costs is that walking, about a fifth of the work, is done by one lane at a time.
@@ -12,16 +13,18 @@ those of one lane. What it costs is that walking, about a fifth of the work, is 
 import _thread
 
 from cpython.exc cimport PyErr_CheckSignals
-from libc.stdint cimport uint64_t
+from libc.stdint cimport UINT64_MAX, uint64_t
 
 from vnasfast.capture.reader cimport Capture
 from vnasfast.capture.walk cimport WALK_DAMAGED, WALK_FULL
 from vnasfast.capture.walker cimport capture_walk
-from vnasfast.capture.window cimport WindowSource, window_ready, window_release, window_timed
+from vnasfast.capture.window cimport (
+    Window, WindowSource, window_is_mapped, window_ready, window_release, window_timed, window_touch
+)
 from vnasfast.dispatch.blocks cimport tally_begin, tally_end
 from vnasfast.dispatch.dispatcher cimport Dispatcher
 from vnasfast.replay.deliveries cimport DeliveryWriter
-from vnasfast.replay.lane cimport RUN, Lane, lane_hand_over, lane_process, now_ns
+from vnasfast.replay.lane cimport RUN, Lane, lane_hand_over, lane_process, lane_process_ahead, now_ns
 from vnasfast.replay.misses cimport MissTable
 from vnasfast.replay.turns cimport (
     flag_get, flag_set, take_number, turn_add, turn_destroy, turn_init, turn_now, turn_set, turn_wait
@@ -31,19 +34,22 @@ from vnasfast.replay.turns cimport (
 cdef uint64_t _STEP_NS = 50_000_000
 # Deliveries kept in memory until the step ends.
 cdef size_t _MOST_TEXT_BYTES = 1 << 23
+# In place of a window's number.
+cdef uint64_t NO_WINDOW = UINT64_MAX
 # Windows that each lane must find, or it isn't worth its start.
 cdef uint64_t _WINDOWS_A_LANE = 2
 
 
-cdef int walk_run(Pipeline pipeline, Lane lane) noexcept nogil:
-    """Find the next records of the lane's window; a WalkStatus. When it is the window's turn."""
+cdef int walk_run(Pipeline pipeline, Lane lane, Window window) noexcept nogil:
+    """Find the next records of the window; a WalkStatus. When it is the window's turn."""
     cdef uint64_t begun = now_ns()
     cdef int status = WALK_DAMAGED
     lane.records.n = 0
     lane.records.capacity = min(<uint64_t>RUN, pipeline.left)
     if pipeline.left:
-        status = capture_walk(pipeline.capture, lane.window, &lane.records)
+        status = capture_walk(pipeline.capture, window, &lane.records)
     pipeline.left -= lane.records.n
+    lane.run.base = window.base
     lane.run.number = pipeline.number
     pipeline.number += lane.records.n
     lane.run.rows = pipeline.capture.rows
@@ -60,38 +66,73 @@ cdef void process_run(Pipeline pipeline, Lane lane, uint64_t window) noexcept no
     lane_hand_over(lane, pipeline.misses, pipeline.deliveries)
 
 
-cdef void run_lane(Pipeline pipeline, Lane lane) noexcept nogil:
-    """Take windows until the step is over."""
+cdef uint64_t run_window(Pipeline pipeline, Lane lane, Window window, uint64_t index, Window other) noexcept nogil:
+    """Take window `index`, which is ready, to the counters; the number of the window that is ready in `other`, or NO_WINDOW.
+
+    That one is taken as soon as this one is walked, so that its lines come from memory while this one's frames are worked on:
+    3 to 5 ns a frame of 60 bytes, that a sweep before the walk took.
+    """
     cdef WindowSource* source = &pipeline.capture.windows
-    cdef uint64_t window, begun, busy_ns
-    cdef int status = WALK_FULL
-    while status != WALK_DAMAGED and not flag_get(&pipeline.stopping):
-        window = take_number(&pipeline.unclaimed)
+    cdef bint was_fetched = window.fetched > 0
+    cdef bint ahead = False
+    cdef uint64_t following = NO_WINDOW
+    cdef uint64_t begun = now_ns()
+    cdef uint64_t busy_ns, read_ns
+    cdef int status
+    window_touch(window)
+    busy_ns = now_ns() - begun
+    lane.times.reading += busy_ns
+    turn_wait(&pipeline.walking, index)
+    begun = now_ns()
+    status = walk_run(pipeline, lane, window)
+    while status == WALK_FULL:
+        # More frames than there is room for, or of another section: rare, so that the others may wait.
+        process_run(pipeline, lane, index)
+        status = walk_run(pipeline, lane, window)
+    if status == WALK_DAMAGED:
+        flag_set(&pipeline.stopping)
+    turn_set(&pipeline.walking, index + 1)
+    if not flag_get(&pipeline.stopping):
+        following = take_number(&pipeline.unclaimed)
+        ahead = window_is_mapped(source, following)
+    if ahead:
+        read_ns = now_ns()
+        window_ready(other, source, following)
+        lane.times.reading += now_ns() - read_ns
+        other.read_ns = 0
+        lane_process_ahead(lane, other, &pipeline.handing_over, index)
+    else:
+        lane_process(lane, &pipeline.handing_over, index)
+    busy_ns += now_ns() - begun
+    turn_wait(&pipeline.handing_over, index)
+    lane_hand_over(lane, pipeline.misses, pipeline.deliveries)
+    # Where the ways change, one window's time is that of parts of two.
+    if following != NO_WINDOW and ahead == window.mapped and was_fetched:
+        window_timed(source, window, busy_ns + window.read_ns)
+    window_release(source, index * source.step)
+    if now_ns() > pipeline.deadline_ns or (
+        pipeline.deliveries is not None and pipeline.deliveries.buffer.used > _MOST_TEXT_BYTES
+    ):
+        flag_set(&pipeline.stopping)
+    turn_set(&pipeline.handing_over, index + 1)
+    if following != NO_WINDOW and not ahead:
         begun = now_ns()
-        window_ready(lane.window, source, window)
-        busy_ns = now_ns() - begun
-        lane.times.reading += busy_ns
-        turn_wait(&pipeline.walking, window)
-        begun = now_ns()
-        status = walk_run(pipeline, lane)
-        while status == WALK_FULL:
-            # More frames than there is room for, or of another section: rare, so that the others may wait.
-            process_run(pipeline, lane, window)
-            status = walk_run(pipeline, lane)
-        if status == WALK_DAMAGED:
-            flag_set(&pipeline.stopping)
-        turn_set(&pipeline.walking, window + 1)
-        lane_process(lane, &pipeline.handing_over, window)
-        busy_ns += now_ns() - begun
-        turn_wait(&pipeline.handing_over, window)
-        lane_hand_over(lane, pipeline.misses, pipeline.deliveries)
-        window_timed(source, lane.window, busy_ns)
-        window_release(source, window * source.step)
-        if now_ns() > pipeline.deadline_ns or (
-            pipeline.deliveries is not None and pipeline.deliveries.buffer.used > _MOST_TEXT_BYTES
-        ):
-            flag_set(&pipeline.stopping)
-        turn_set(&pipeline.handing_over, window + 1)
+        window_ready(other, source, following)
+        other.read_ns = now_ns() - begun
+        lane.times.reading += other.read_ns
+    return following
+
+
+cdef void run_lane(Pipeline pipeline, Lane lane) noexcept nogil:
+    """Take windows until the step is over; whoever took one brings it to its end, for the others wait for it."""
+    cdef uint64_t index = NO_WINDOW
+    if not flag_get(&pipeline.stopping):
+        index = take_number(&pipeline.unclaimed)
+        window_ready(lane.window, &pipeline.capture.windows, index)
+    while index != NO_WINDOW:
+        index = run_window(pipeline, lane, lane.window, index, lane.other_window)
+        if index != NO_WINDOW:
+            index = run_window(pipeline, lane, lane.other_window, index, lane.window)
 
 
 cdef class Pipeline:
@@ -202,6 +243,7 @@ cdef class Pipeline:
             self.capture.next_run(lane.window, &lane.records, min(limit, <size_t>RUN))
         finally:
             lane.times.reading += now_ns() - begun
+        lane.run.base = lane.window.base
         lane.run.number = self.number
         lane.run.rows = self.capture.rows
         lane.run.n_rows = self.capture.n_rows
