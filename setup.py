@@ -1,6 +1,7 @@
 """Compile every .pyx of the package; all else is declared in pyproject.toml."""
 
 import os
+import runpy
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -13,16 +14,16 @@ DIRECTIVES = {
     "cdivision": True,
     "initializedcheck": False,
 }
-JOBS = os.cpu_count() or 1
+FLAGS = {"include_dirs": ["."], "extra_compile_args": ["-O3", "-Wall"]}
+OPTIONS = runpy.run_path("vnasfast/host/rule/build.py")["options"]()  # None: left out
 
 extensions = [
-    Extension(
-        ".".join(source.with_suffix("").parts), [str(source)], include_dirs=["."], extra_compile_args=["-O3", "-Wall"]
-    )
-    for source in sorted(Path("vnasfast").rglob("*.pyx"))
+    Extension(".".join(path.with_suffix("").parts), [str(path)], **FLAGS, **more)
+    for path in sorted(Path("vnasfast").rglob("*.pyx"))
+    if (more := OPTIONS.get(path, {})) is not None
 ]
 
 setup(
-    ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES, nthreads=JOBS),
-    options={"build_ext": {"parallel": JOBS}},
+    ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES, nthreads=os.cpu_count() or 1),
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
 )

@@ -162,6 +162,18 @@ class OracleError(VnasError, OSError):
 
 class HostError(VnasError, OSError):
     """A running machine can't be read: what of it, and what to do; ``errno`` is the kernel's."""
+class RuleError(VnasError, OSError):
+    """The kernel, or this process, can't enforce the tables.
+
+    Attributes
+    ----------
+    log : str
+        What libbpf and the kernel's verifier said, if they said anything.
+    """
+
+    def __init__(self, code: int, message: str, log: str = "") -> None:
+        super().__init__(code, message)
+        self.log = log
 
     def __str__(self) -> str:
         return str(self.strerror)

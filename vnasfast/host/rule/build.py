@@ -1,0 +1,50 @@
+"""What setup.py needs to know of the kernel's part: compile the BPF programs, and link the loader to libbpf.
+
+Without clang or libbpf's headers the rest of vnasfast is built, and one line says what is left out. setup.py runs this file
+by its path, as the package can't be imported before it is compiled.
+"""
+
+import os
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+HERE = Path("vnasfast/host/rule")
+LOADER = HERE / "loader.pyx"
+SOURCES = HERE / "bpf"
+OBJECT = HERE / "rule.bpf.o"
+INSTALL = "apt-get install clang libbpf-dev"
+
+
+def missing() -> list[str]:
+    """Name what is not installed."""
+    needs = [] if shutil.which("clang") else ["clang"]
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
+    found = subprocess.run(
+        [*compiler, "-E", "-"], input="#include <bpf/libbpf.h>\n", text=True, capture_output=True, check=False
+    )
+    if found.returncode:
+        needs.append("libbpf-dev")
+    return needs
+
+
+def options() -> dict[Path, dict[str, Any] | None]:
+    """Compile the programs if need be; say how to build the loader: None without what it needs."""
+    needs = missing()
+    if needs:
+        OBJECT.unlink(missing_ok=True)
+        print(f"built without 'vnasfast up', for want of {' and '.join(needs)}: {INSTALL}")
+        return {LOADER: None}
+    sources = sorted(SOURCES.iterdir())
+    if not OBJECT.exists() or OBJECT.stat().st_mtime < max(path.stat().st_mtime for path in sources):
+        architecture = sysconfig.get_config_var("MULTIARCH") or ""
+        subprocess.run(
+            [
+                *("clang", "-target", "bpf", "-O2", "-g", "-Wall", "-Werror", f"-I/usr/include/{architecture}"),
+                *("-c", str(SOURCES / "rule.bpf.c"), "-o", str(OBJECT)),
+            ],
+            check=True,
+        )
+    return {LOADER: {"libraries": ["bpf"], "depends": [*map(str, sources), str(HERE / "loader.h")]}}
