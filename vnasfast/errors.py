@@ -162,6 +162,11 @@ class OracleError(VnasError, OSError):
 
 class HostError(VnasError, OSError):
     """A running machine can't be read: what of it, and what to do; ``errno`` is the kernel's."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
 class RuleError(VnasError, OSError):
     """The kernel, or this process, can't enforce the tables.
 

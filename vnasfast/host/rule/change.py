@@ -66,7 +66,7 @@ def register(rule: Rule, address: IPAddress, length: int, interface: str, vnas: 
         order = 1 + max((owner.order for owner in addresses.values()), default=0)
         slot, _ = rule.vnases()[vnas]
         rule.map("addresses").set(address_key(address), Owner(slot, index, order, length if added else 0).pack())
-        _renew(rule, [vnas])
+        renew(rule, [vnas])
         rule.attach_to_interfaces()
     return True
 
@@ -81,7 +81,7 @@ def withdraw(rule: Rule, address: IPAddress, vnas: int) -> bool:
             return False
         rule.enter_all()
         _forget(rule, address, owner)
-        _renew(rule, [vnas])
+        renew(rule, [vnas])
     return True
 
 
@@ -105,7 +105,7 @@ def _apply(rule: Rule, wanted: Wanted) -> list[str]:
             changes.append(f"{address} is {names[owner.slot]}'s, on {name}")
         elif before.slot != owner.slot:
             changes.append(f"{address} is {names[owner.slot]}'s, no longer {names[before.slot]}'s")
-    _renew(rule, slots, leaving=set(addresses))
+    renew(rule, slots, leaving=set(addresses))
     for address, owner in addresses.items():
         _forget(rule, address, owner)
         changes.append(f"{address} is no longer {names[owner.slot]}'s")
@@ -163,7 +163,7 @@ def _forget(rule: Rule, address: IPAddress, owner: Owner) -> None:
         interfaces.remove(address, owner.added, owner.interface)
 
 
-def _renew(rule: Rule, vnases: Iterable[int], leaving: frozenset[IPAddress] | set[IPAddress] = frozenset()) -> None:
+def renew(rule: Rule, vnases: Iterable[int], leaving: frozenset[IPAddress] | set[IPAddress] = frozenset()) -> None:
     """Set what ANY becomes, and the source addresses, by the addresses that a VNAS has now."""
     of_slot: dict[int, list[IPAddress]] = {}
     for address, owner in rule.addresses().items():
