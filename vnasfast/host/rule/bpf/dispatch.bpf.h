@@ -69,14 +69,11 @@ int vnas_dispatch(struct bpf_sk_lookup *ctx)
 		COUNT(slot, tcp);
 	} else {
 		struct vnas *vnas = bpf_map_lookup_elem(&vnases, &slot);
+		struct question question = {.vnas = slot, .port = ctx->local_port, .remote_port = ctx->remote_port};
 
-		if (vnas && vnas->several & endpoint.family) {
-			struct question question = {
-				.vnas = slot, .port = ctx->local_port, .remote_port = ctx->remote_port};
-
-			ADDRESS(ctx, remote, question.remote);
+		ADDRESS(ctx, remote, question.remote);
+		if ((vnas && vnas->several & endpoint.family) || is_foreign_loopback(slot, &question.remote))
 			bpf_map_update_elem(&asked, &question, &local, BPF_ANY);
-		}
 		COUNT(slot, udp);
 	}
 	return SK_PASS;

@@ -15,6 +15,7 @@
 #define IPPROTO_ICMPV6 58
 #define EPERM 1
 #define EADDRNOTAVAIL 99
+#define TCP_ESTABLISHED 1
 #define TCP_CLOSE 7
 #define TCP_LISTEN 10
 

@@ -40,9 +40,12 @@ int vnas_connect4(struct bpf_sock_addr *ctx)
 			return refuse(slot, EADDRNOTAVAIL);
 		source.ip = vnas->source4.word[3];
 	}
-	if (!ctx->sk->src_port && !ctx->sk->src_ip4 && bpf_bind(ctx, (struct sockaddr *)&source, sizeof(source)))
-		return refuse(slot, EADDRNOTAVAIL);
-	return 1;
+	if (ctx->sk->src_ip4)
+		return 1; /* bound, which was looked at then */
+	if (!ctx->sk->src_port)
+		return bpf_bind(ctx, (struct sockaddr *)&source, sizeof(source)) ? refuse(slot, EADDRNOTAVAIL) : 1;
+	/* It has sent already, so it has a port, and its source can't be set any more: the kernel would take another's. */
+	return is_loopback4(ctx->user_ip4) ? 1 : refuse(slot, EADDRNOTAVAIL);
 }
 
 SEC("cgroup/connect6")
@@ -73,9 +76,11 @@ int vnas_connect6(struct bpf_sock_addr *ctx)
 		if (is_zero(&source.address))
 			return refuse(slot, EADDRNOTAVAIL);
 	}
-	if (!ctx->sk->src_port && bpf_bind(ctx, (struct sockaddr *)&source, sizeof(source)))
-		return refuse(slot, EADDRNOTAVAIL);
-	return 1;
+	if (ctx->sk->src_ip6[0] | ctx->sk->src_ip6[1] | ctx->sk->src_ip6[2] | ctx->sk->src_ip6[3])
+		return 1;
+	if (!ctx->sk->src_port)
+		return bpf_bind(ctx, (struct sockaddr *)&source, sizeof(source)) ? refuse(slot, EADDRNOTAVAIL) : 1;
+	return loopback_owner(&source.address) ? 1 : refuse(slot, EADDRNOTAVAIL);
 }
 
 /* The source of a datagram to `to`: that which it came to, if this answers; else the VNAS's. */
@@ -98,7 +103,8 @@ SEC("cgroup/sendmsg4")
 int vnas_sendmsg4(struct bpf_sock_addr *ctx)
 {
 	struct member *member = member_of(ctx);
-	struct address to, source, wish;
+	struct question question = {};
+	struct address to, source, wish, *found;
 	struct vnas *vnas;
 	__u32 slot;
 
@@ -106,12 +112,25 @@ int vnas_sendmsg4(struct bpf_sock_addr *ctx)
 		return 1;
 	slot = member->vnas;
 	to = ipv4(ctx->user_ip4);
+	question.vnas = slot;
+	question.port = ctx->sk->src_port;
+	question.remote = to;
 	wish = ipv4(ctx->msg_src_ip4); /* what the socket is bound to, or the message asks for */
 	vnas = bpf_map_lookup_elem(&vnases, &slot);
 	if (!vnas)
 		return refuse(slot, EADDRNOTAVAIL);
 	if (is_loopback4(to.word[3]) || !to.word[3]) {
+		if (is_foreign_loopback(slot, &to)) {
+			question.remote_port = ctx->user_port;
+			found = bpf_map_lookup_elem(&asked, &question);
+			if (found && loopback_owner(found) == slot) { /* it asked from this very address */
+				ctx->msg_src_ip4 = found->word[3];
+				return 1;
+			}
+		}
 		ctx->user_ip4 = own_loopback4(slot, to.word[3] ? to.word[3] : bpf_htonl(0x7f000001));
+		if (ctx->sk->state == TCP_ESTABLISHED && ctx->sk->src_ip4 == wish.word[3] && is_loopback4(wish.word[3]))
+			return 1; /* an IPv6 socket that is connected to a mapped address; its peer answers to this source */
 		if (is_loopback4(wish.word[3]) && loopback_owner(&wish) != slot)
 			ctx->msg_src_ip4 = own_loopback4(slot, wish.word[3]);
 		else if (!wish.word[3] || member->any)

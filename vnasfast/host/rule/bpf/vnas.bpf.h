@@ -182,11 +182,21 @@ static __always_inline __u32 loopback_owner(const struct address *address)
 	return 0;
 }
 
+/* A loopback address that the VNAS's processes can't have been told: the kernel took 127.0.0.1 itself for a socket of the VNAS that
+ * had a port before it was connected, when no hook may set its address. Or somebody of no VNAS asks. */
+static __always_inline bool is_foreign_loopback(__u32 slot, const struct address *address)
+{
+	return is_ipv4(address) && is_loopback4(address->word[3]) && loopback_owner(address) != slot;
+}
+
 /* The VNAS's own address for a loopback address that a process names. */
 static __always_inline __be32 own_loopback4(__u32 slot, __be32 ip)
 {
 	__u32 host = bpf_ntohl(ip) & 0xffffff;
+	struct address address = ipv4(ip);
 
+	if (loopback_owner(&address) == slot) /* a mapped address passes the hooks of both families */
+		return ip;
 	return bpf_htonl(LOOPBACK4 | slot << 8 | (host < 255 ? host : 255));
 }
 
