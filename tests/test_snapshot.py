@@ -323,7 +323,7 @@ def spoil(path, at, value):
     [
         (0, b"PK", "this is no snapshot: one is written by machine.freeze"),
         (BYTE_ORDER, b"\1\2\3\4", "the other byte order"),
-        (FORMAT, b"\0\0\0\0", "format 0, and this vnasfast reads format 1: freeze the tables again"),
+        (FORMAT, b"\0\0\0\0", "format 0, and this vnasfast reads format 2: freeze the tables again"),
         (LAYOUT, bytes(8), "laid out otherwise: freeze the tables again"),
         (CHECKSUM, bytes(8), "it is damaged, its bytes have another checksum: copy it again"),
         (N_BYTES, bytes(8), r"it has \d+ bytes and should have 0"),
