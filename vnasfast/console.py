@@ -1,6 +1,7 @@
 """What all commands share: exit codes, one-line errors, output that may be cut short, tables, how a process ends."""
 
 import contextlib
+import errno
 import gc
 import os
 import sys
@@ -49,6 +50,22 @@ def plain_errors() -> Iterator[None]:
         stop(reason(error))
     except MemoryError:
         stop("out of memory")
+
+
+def check_output(path: str) -> None:
+    """Find out before long work that its file can't be written.
+
+    Raises
+    ------
+    OSError
+    """
+    folder = os.path.dirname(path) or "."
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, "is a directory; name a file", path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder to write to", folder)
+    if not os.access(path if os.path.exists(path) else folder, os.W_OK):
+        raise PermissionError(errno.EACCES, "can't be written: permission denied", path)
 
 
 def show(text: str) -> None:

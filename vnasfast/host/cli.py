@@ -1,12 +1,10 @@
 """The command ``vnasfast host``."""
 
-import errno
-import os
 import sys
 
 import click
 
-from vnasfast.console import is_terminal, plain_errors, show
+from vnasfast.console import check_output, is_terminal, plain_errors, show
 from vnasfast.host.ways import WAYS
 
 _EPILOG = """\b
@@ -49,16 +47,8 @@ def main(
         if netns is not None and every_netns:
             raise click.UsageError("--netns and --all-netns exclude each other")
         if save is not None:
-            _check_output(save)
+            check_output(save)
         _show(netns, every_netns, group_by, every_socket, as_json, save)
-
-
-def _check_output(path: str) -> None:
-    folder = os.path.dirname(path) or "."
-    if os.path.isdir(path):
-        raise IsADirectoryError(errno.EISDIR, "is a directory; name a file", path)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(errno.ENOENT, "there is no such folder to write to", folder)
 
 
 def _show(

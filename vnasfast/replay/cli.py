@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vnasfast.console import INTERRUPTED, OK, UNUSABLE, complain, is_terminal, plain_errors, reason, show, show_version
+from vnasfast.console import (
+    INTERRUPTED,
+    OK,
+    UNUSABLE,
+    check_output,
+    complain,
+    is_terminal,
+    plain_errors,
+    reason,
+    show,
+    show_version,
+)
 from vnasfast.host.ways import WAYS
 
 if TYPE_CHECKING:
@@ -231,7 +242,7 @@ def _check_files(captures: Sequence[str], tables: str | None, outputs: dict[str,
         if tables is not None and option != "--save-tables" and _same_file(output, tables):
             raise click.UsageError(f"{option} {output} would overwrite the table file")
         taken[output] = f"the file of {option}"
-        _check_output(output)
+        check_output(output)
 
 
 def _same_file(path: str, other: str) -> bool:
@@ -242,16 +253,6 @@ def _same_file(path: str, other: str) -> bool:
         return os.path.samefile(path, other) and stat.S_ISREG(os.stat(path).st_mode)
     except OSError:
         return False
-
-
-def _check_output(path: str) -> None:
-    folder = os.path.dirname(path) or "."
-    if os.path.isdir(path):
-        raise IsADirectoryError(errno.EISDIR, "is a directory; name a file", path)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(errno.ENOENT, "there is no such folder to write to", folder)
-    if not os.access(path if os.path.exists(path) else folder, os.W_OK):
-        raise PermissionError(errno.EACCES, "can't be written: permission denied", path)
 
 
 # ---- output ----------------------------------------------------------------------------------------------------------
