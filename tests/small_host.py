@@ -49,8 +49,17 @@ SPECS = [
 ]
 
 
+def known(protocol):
+    """Whether this kernel has the protocol; UDP-Lite may be missing."""
+    try:
+        socket.socket(socket.AF_INET, *KINDS[protocol]).close()
+    except OSError:
+        return False
+    return True
+
+
 def bound(spec):
-    """The socket of a spec; it may be left out where the kernel has no such protocol."""
+    """The socket of a spec."""
     made = socket.socket(FAMILIES[spec["family"]], *KINDS[spec["protocol"]])
     if spec["family"] == 6:
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, spec.get("v6only", False))
@@ -92,7 +101,7 @@ def main(cgroup):
     ):
         subprocess.run(["ip", *command.split()], check=True)
     rows, kept = [], []
-    mine = [spec for spec in SPECS if "who" not in spec]
+    mine = [spec for spec in SPECS if "who" not in spec and known(spec["protocol"])]
     for who in ("nobody", "cgroup"):
         rows += in_child(who, cgroup, kept)
     rows += [listed(spec, made) for spec, made in zip(mine, map(bound, mine), strict=True) if not kept.append(made)]

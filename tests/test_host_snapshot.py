@@ -55,7 +55,7 @@ def described(host, place):
 
 def test_each_socket_is_as_it_was_bound(small_host, host):
     places = {int(inode): place for place, inode in enumerate(host.sockets["inode"])}
-    assert len(small_host["sockets"]) >= len(SPECS) - 1     # without a cgroup v2 one less
+    assert len(small_host["sockets"]) >= len(SPECS)     # a connection has three more, cgroups may be missing
     for row in small_host["sockets"]:
         wanted = {key: value for key, value in row.items() if key not in ("who", "incoming_cpu")}
         wanted["local"] = ip_address(unpacked_address_text(row["local"]))
