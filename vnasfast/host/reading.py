@@ -66,11 +66,11 @@ class Host:
         socket : int
             Its place in `sockets`.
         """
-        return self._pids.get(int(self.sockets["inode"][socket]), [])
+        return self.pids_by_inode.get(int(self.sockets["inode"][socket]), [])
 
     @cached_property
-    def _pids(self) -> dict[int, list[int]]:
-        """Inode → the processes that hold that socket."""
+    def pids_by_inode(self) -> dict[int, list[int]]:
+        """Inode → the processes that hold that socket, process 1 last."""
         found: dict[int, list[int]] = {}
         for inode, pid, _fd in self.holders.tolist():
             pids = found.setdefault(inode, [])
