@@ -148,7 +148,9 @@ class World:
 
     def inside(self, vnas, code, *arguments, uid=0):
         """Run Python code in a VNAS; what it prints is JSON."""
-        made = self.vnasfast("run", "--vnas", vnas, "--", sys.executable, "-c", _PREFIX.format(uid=uid) + code, *arguments)
+        made = self.vnasfast(
+            "run", "--vnas", vnas, "--", sys.executable, "-c", _PREFIX.format(uid=uid) + code, *arguments
+        )
         assert made.returncode == 0, made.stderr
         return json.loads(made.stdout)
 
@@ -172,7 +174,16 @@ class World:
         """Start any command in a VNAS."""
         process = subprocess.Popen(
             [
-                *("nsenter", f"--net=/run/netns/{self.servers}", sys.executable, "-m", "vnasfast", "run", "--vnas", vnas),
+                *(
+                    "nsenter",
+                    f"--net=/run/netns/{self.servers}",
+                    sys.executable,
+                    "-m",
+                    "vnasfast",
+                    "run",
+                    "--vnas",
+                    vnas,
+                ),
                 *("--", *command),
             ],
             stdin=subprocess.DEVNULL,
@@ -224,7 +235,7 @@ os.setgid({uid}); os.setuid({uid})
 
 def _run(namespace, command, **options):
     options = {"capture_output": True, "text": True, "check": False, "timeout": 60} | options
-    return subprocess.run(["nsenter", f"--net=/run/netns/{namespace}", *command], **options)
+    return subprocess.run(["nsenter", f"--net=/run/netns/{namespace}", *command], **options)  # noqa: PLW1510
 
 
 def _ip(*arguments):

@@ -30,7 +30,14 @@ def world(tmp_path_factory):
     """Blue and green with the same services, and a server of no VNAS."""
     with World(tmp_path_factory.mktemp("rule")) as world:
         world.up()
-        services = ("tcp:0.0.0.0:80", "tcp:[::]:81", "tcp:[::]:80:v6only", "udp:0.0.0.0:53", "udp:[::]:54", "udp:[::]:53:v6only")
+        services = (
+            "tcp:0.0.0.0:80",
+            "tcp:[::]:81",
+            "tcp:[::]:80:v6only",
+            "udp:0.0.0.0:53",
+            "udp:[::]:54",
+            "udp:[::]:53:v6only",
+        )
         world.serve("blue", *services, uid=1001)
         world.serve("green", *services, uid=1002)
         world.serve(None, f"tcp:{HOST4}:80", "tcp:0.0.0.0:8000", f"udp:{HOST4}:53", f"tcp:[{HOST6}]:80", name="host")
@@ -39,17 +46,30 @@ def world(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("address", "name"),
-    [(BLUE4, "blue"), (BLUE4B, "blue"), (GREEN4, "green"), (HOST4, "host"), (BLUE6, "blue"), (BLUE6B, "blue"), (GREEN6, "green"), (HOST6, "host")],
+    [
+        (BLUE4, "blue"),
+        (BLUE4B, "blue"),
+        (GREEN4, "green"),
+        (HOST4, "host"),
+        (BLUE6, "blue"),
+        (BLUE6B, "blue"),
+        (GREEN6, "green"),
+        (HOST6, "host"),
+    ],
 )
 def test_each_address_reaches_its_own_server(world, address, name):
     client = CLIENT6 if ":" in address else CLIENT4
     assert world.ask_tcp(address, 80) == [name, address, client]
     if address != HOST6:
         answer = world.ask_udp(address, 53)
-        assert [answer[0], answer[2], answer[3]] == [name, client, address], "UDP answers leave from the address that was asked"
+        assert [answer[0], answer[2], answer[3]] == [name, client, address], (
+            "UDP answers leave from the address that was asked"
+        )
 
 
-@pytest.mark.parametrize(("address", "name"), [(BLUE4, "blue"), (BLUE4B, "blue"), (GREEN4, "green"), (BLUE6B, "blue"), (GREEN6, "green")])
+@pytest.mark.parametrize(
+    ("address", "name"), [(BLUE4, "blue"), (BLUE4B, "blue"), (GREEN4, "green"), (BLUE6B, "blue"), (GREEN6, "green")]
+)
 def test_dual_stack_sockets_receive_both_families(world, address, name):
     client = CLIENT6 if ":" in address else f"::ffff:{CLIENT4}"
     local = address if ":" in address else f"::ffff:{address}"
@@ -78,7 +98,8 @@ _LOOPBACK = """
 answers = []
 for family, kind, address, port in [
     (2, 1, "127.0.0.1", 80), (2, 1, "127.9.8.7", 80), (2, 1, "0.0.0.0", 80), (10, 1, "::1", 80), (10, 1, "::1", 81),
-    (10, 1, "::ffff:127.0.0.1", 81), (2, 2, "127.0.0.1", 53), (10, 2, "::1", 53), (10, 2, "::1", 54), (10, 2, "::ffff:127.0.0.1", 54),
+    (10, 1, "::ffff:127.0.0.1", 81), (2, 2, "127.0.0.1", 53), (10, 2, "::1", 53),
+    (10, 2, "::1", 54), (10, 2, "::ffff:127.0.0.1", 54),
 ]:
     client = socket.socket(family, kind)
     client.settimeout(3)
@@ -101,7 +122,9 @@ def test_loopback_stays_within_the_vnas(world, vnas):
     for address, name, local, remote, peer in world.inside(vnas, _LOOPBACK):
         assert name == vnas, address
         assert remote in {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, "the server sees a client on loopback"
-        assert local in {"127.0.0.1", "127.0.0.255", "0.0.0.0", "::", "::1", "::ffff:127.0.0.1"} or address == "127.9.8.7"
+        assert (
+            local in {"127.0.0.1", "127.0.0.255", "0.0.0.0", "::", "::1", "::ffff:127.0.0.1"} or address == "127.9.8.7"
+        )
         assert peer == address or address in {"127.9.8.7", "0.0.0.0"}
 
 
@@ -126,7 +149,8 @@ free.sendto(b"who?", (sys.argv[1], 9000))
 ask = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 ask.settimeout(3)
 ask.sendto(b"who?", (sys.argv[2], 9001))
-print(json.dumps([say(tcp), say(bound), say(udp), say(six), free.recv(200).decode().split()[2], ask.recv(200).decode().split()[2]]))
+answers = [made.recv(200).decode().split()[2] for made in (free, ask)]
+print(json.dumps([say(tcp), say(bound), say(udp), say(six), *answers]))
 """
 
 
@@ -165,16 +189,21 @@ REUSE, SHARE = (1, 2), (1, 15)
 
 
 def test_the_kernel_refuses_the_second_bind_of_a_vnas(world):
-    code = _BINDS + """
+    code = (
+        _BINDS
+        + """
 print(json.dumps([attempt(1, "0.0.0.0", 80), attempt(1, "", 81), attempt(2, "0.0.0.0", 53), attempt(1, "::", 81),
     attempt(1, "0.0.0.0", 82), attempt(1, "::", 83), attempt(1, "127.0.0.1", 84), attempt(1, "::1", 84)]))
 """
+    )
     taken, free = ["EADDRINUSE"] * 4, ["0.0.0.0", "::", "127.0.0.1", "::1"]
     assert world.inside("blue", code) == taken + free
 
 
 def test_no_way_to_bind_an_address_of_another(world):
-    code = _BINDS + """
+    code = (
+        _BINDS
+        + """
 four, six, host = sys.argv[1:]
 mapped = "::ffff:" + four
 print(json.dumps([
@@ -182,9 +211,11 @@ print(json.dumps([
       for options in ((), (IP_FREEBIND,), (IP_TRANSPARENT,), (REUSE, SHARE))],
     *[attempt(kind, address, 7000, *options) for kind in (1, 2) for address in (six, mapped)
       for options in ((), (V6_FREEBIND,), (V6_TRANSPARENT,), (REUSE, SHARE))],
-    attempt(1, host, 7000), attempt(2, host, 7000), attempt(1, "127.128.2.0", 7000), attempt(1, "fd76:6e61:7366:6173:7400::2", 7000),
+    attempt(1, host, 7000), attempt(2, host, 7000), attempt(1, "127.128.2.0", 7000),
+    attempt(1, "fd76:6e61:7366:6173:7400::2", 7000),
 ]))
 """
+    )
     answers = world.inside("blue", code, GREEN4, GREEN6, HOST4)
     assert len(answers) == 24 + 16 + 4
     assert set(answers) == {"EADDRNOTAVAIL"}
@@ -192,7 +223,9 @@ print(json.dumps([
 
 
 def test_no_way_to_send_from_an_address_of_another(world):
-    code = _BINDS + """
+    code = (
+        _BINDS
+        + """
 import struct
 four, six, to4, to6 = sys.argv[1:]
 def spoof(family, level, kind, data, to):
@@ -213,13 +246,16 @@ print(json.dumps([
     spoof(10, 41, 50, socket.inet_pton(10, six) + bytes(4), to6),
     raw(socket.IPPROTO_TCP), raw(socket.IPPROTO_UDP), raw(socket.IPPROTO_RAW), raw(socket.IPPROTO_ICMP)]))
 """
+    )
     refused = ["EPERM"] * 5
     assert world.inside("blue", code, GREEN4, GREEN6, CLIENT4, CLIENT6) == [*refused, "made"]
 
 
 def test_a_socket_that_chooses_its_source_keeps_its_choice(world):
-    """A server that reads IP_PKTINFO answers from where it says, also when the client has asked another address since."""
-    code = _BINDS + """
+    """A server that reads IP_PKTINFO answers from where it says, also if another address was asked since."""
+    code = (
+        _BINDS
+        + """
 import struct
 made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 made.setsockopt(0, 8, 1)
@@ -234,9 +270,18 @@ for local in asked:
     made.sendmsg([b"x"], [(0, 8, struct.pack("=i4s4s", 0, local, bytes(4)))], 0, peer)
 print(json.dumps([socket.inet_ntoa(local) for local in asked]))
 """
+    )
     import sys
 
-    server = world.start("blue", sys.executable, "-c", "import json, os, socket, sys\n" + code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    server = world.start(
+        "blue",
+        sys.executable,
+        "-c",
+        "import json, os, socket, sys\n" + code,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert server.stderr.readline() == "ready\n"
     with world.socket(socket.SOCK_DGRAM) as client:
         for address in (BLUE4, BLUE4B):
@@ -249,9 +294,10 @@ def test_a_specific_socket_stands_beside_any_of_the_other_family_and_before_any(
     world.serve("blue", f"udp:{BLUE4B}:6000", name="specific")
     world.serve("blue", "udp:0.0.0.0:6001", name="any")
     assert world.ask_udp(BLUE4B, 6000)[::3] == ["specific", BLUE4B]
-    with world.socket(socket.SOCK_DGRAM) as client, pytest.raises(TimeoutError):
+    with world.socket(socket.SOCK_DGRAM) as client:
         client.settimeout(0.3)
-        world.ask_udp(BLUE4, 6000, client)
+        with pytest.raises(TimeoutError):
+            world.ask_udp(BLUE4, 6000, client)
     world.serve("green", f"tcp:{GREEN4}:6002", name="specific")
     assert world.ask_tcp(GREEN4, 6002)[0] == "specific"
 
@@ -271,7 +317,10 @@ print(json.dumps(answers))
 
 
 def test_sockets_that_share_a_port_are_all_used_and_survive_one_another(world):
-    group = [world.serve("blue", "tcp:0.0.0.0:7100:sharing", "udp:0.0.0.0:7100:sharing", name=f"member{n}", uid=1001) for n in range(3)]
+    group = [
+        world.serve("blue", "tcp:0.0.0.0:7100:sharing", "udp:0.0.0.0:7100:sharing", name=f"member{n}", uid=1001)
+        for n in range(3)
+    ]
     seen = {world.ask_tcp(BLUE4B, 7100)[0] for _ in range(60)}
     assert seen == {"member0", "member1", "member2"}
     assert {world.ask_udp(BLUE4B, 7100)[0] for _ in range(60)} == seen
@@ -293,9 +342,17 @@ def test_the_same_nginx_twice(world, tmp_path):
             f"http {{ access_log off; server {{ listen 7200 reuseport; listen [::]:7200; return 200 {name}; }} }}\n"
         )
         world.start(name, "nginx", "-p", str(folder), "-c", str(folder / "conf"), stderr=subprocess.DEVNULL)
-    for address, name in ((BLUE4, "blue"), (BLUE4B, "blue"), (GREEN4, "green"), (f"[{BLUE6B}]", "blue"), (f"[{GREEN6}]", "green")):
+    for address, name in (
+        (BLUE4, "blue"),
+        (BLUE4B, "blue"),
+        (GREEN4, "green"),
+        (f"[{BLUE6B}]", "blue"),
+        (f"[{GREEN6}]", "green"),
+    ):
         url = f"http://{address}:7200/"
-        got = world.among_clients("curl", "-s", "--retry", "20", "--retry-connrefused", "--retry-delay", "0", "-m", "3", url)
+        got = world.among_clients(
+            "curl", "-s", "--retry", "20", "--retry-connrefused", "--retry-delay", "0", "-m", "3", url
+        )
         assert got.stdout == name, (url, got)
     listed = world.among_servers("ss", "-Hltn", "sport = :7200").stdout
     assert listed.count(":7200") >= 4

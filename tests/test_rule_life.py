@@ -8,7 +8,21 @@ import sys
 import time
 
 import pytest
-from rule_world import BLUE4, BLUE4B, BLUE6, CLIENT4, GREEN4, GREEN6, HERE, NEEDS_KERNEL, RED4, SERVER, VNASES, World, tables
+from rule_world import (
+    BLUE4,
+    BLUE4B,
+    BLUE6,
+    CLIENT4,
+    GREEN4,
+    GREEN6,
+    HERE,
+    NEEDS_KERNEL,
+    RED4,
+    SERVER,
+    VNASES,
+    World,
+    tables,
+)
 
 pytestmark = NEEDS_KERNEL
 
@@ -30,7 +44,7 @@ def traces(world):
 
 def test_down_removes_all_traces(world):
     world.up()
-    assert traces(world)[1] and traces(world)[0]
+    assert all(traces(world))
     made = world.vnasfast("down")
     assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
     assert traces(world) == (0, [])
@@ -75,9 +89,10 @@ def test_reload_says_what_changed_and_moves_an_address_at_once(world):
     assert world.ask_tcp(BLUE4B, 80)[0] == "green"
     assert world.ask_udp(BLUE4B, 53)[::3] == ["green", BLUE4B]
     assert world.ask_udp(BLUE4, 53)[::3] == ["blue", BLUE4]
-    with world.socket(socket.SOCK_STREAM) as client, pytest.raises(OSError, match=r"timed out|No route|refused"):
+    with world.socket(socket.SOCK_STREAM) as client:
         client.settimeout(0.5)
-        client.connect((RED4, 80))
+        with pytest.raises(OSError, match=r"timed out|No route|refused"):
+            client.connect((RED4, 80))
     assert world.up(tables(moved), command="reload") == "nothing changed\n"
 
 
@@ -104,7 +119,8 @@ def test_vnases_without_addresses_have_their_loopback(world):
         ]
     )
     assert world.inside("green", code) == ["green", "green"]
-    outward = f"try:\n socket.create_connection(('{CLIENT4}', 9), 1)\nexcept OSError as error:\n print(json.dumps(error.errno))"
+    outward = f"try:\n socket.create_connection(('{CLIENT4}', 9), 1)\nexcept OSError as error:\n"
+    outward += " print(json.dumps(error.errno))"
     assert world.inside("blue", outward) == 99
     assert world.vnasfast("addr", "add", f"{BLUE4}/24", "dev", "srv", "--vnas", "blue").returncode == 0
     assert world.ask_tcp(BLUE4, 80)[0] == "blue", "a server that was there before its VNAS's first address"
@@ -118,7 +134,10 @@ def test_addresses_come_and_go(world):
     twice = world.vnasfast("addr", "add", f"{BLUE4B}/24", "dev", "srv", "--vnas", "green")
     assert (twice.returncode, twice.stderr) == (2, f"Error: {BLUE4B} is registered already: see vnasfast status\n")
     others = world.vnasfast("addr", "del", BLUE4B, "--vnas", "green")
-    assert (others.returncode, others.stderr) == (2, f"Error: {BLUE4B} is not registered for green: see vnasfast status\n")
+    assert (others.returncode, others.stderr) == (
+        2,
+        f"Error: {BLUE4B} is not registered for green: see vnasfast status\n",
+    )
     assert world.vnasfast("addr", "del", BLUE4B, "--vnas", "blue").returncode == 0
     assert BLUE4B not in world.among_servers("ip", "-o", "addr").stdout
     assert world.status()["blue"]["addresses"] == [BLUE4]
@@ -142,7 +161,8 @@ def test_addresses_that_others_take_away_are_followed(world):
     listing = ""
     while "10.77.0.12:7002" not in listing and time.monotonic() < deadline:
         hold = "made = socket.socket()\ntry:\n made.bind(('', 7002)); made.listen()\nexcept OSError: pass\n"
-        hold += "import subprocess\nprint(json.dumps(subprocess.run(['ss', '-Hltn'], capture_output=True, text=True).stdout))"
+        hold += "import subprocess\n"
+        hold += "print(json.dumps(subprocess.run(['ss', '-Hltn'], capture_output=True, text=True).stdout))"
         listing = world.inside("blue", hold)
     assert "10.77.0.12:7002" in listing
 
@@ -152,9 +172,21 @@ def test_a_killed_process_changes_nothing_and_up_takes_over(world):
     world.serve("blue", "tcp:0.0.0.0:80", "udp:0.0.0.0:53")
     assert world.ask_udp(BLUE4, 53)[0] == "blue"
     before = world.status()["blue"]["counters"]
-    command = ["nsenter", f"--net=/run/netns/{world.servers}", sys.executable, "-m", "vnasfast", "up", str(world.folder / "tables.toml")]
+    command = [
+        "nsenter",
+        f"--net=/run/netns/{world.servers}",
+        sys.executable,
+        "-m",
+        "vnasfast",
+        "up",
+        str(world.folder / "tables.toml"),
+    ]
     for milliseconds in (60, 120, 180, 240, 300, 400):
-        killed = subprocess.Popen(command, env=os.environ | {"VNASFAST_INSTANCE": world.instance, "PYTHONPATH": str(HERE.parent)}, stdout=subprocess.DEVNULL)
+        killed = subprocess.Popen(
+            command,
+            env=os.environ | {"VNASFAST_INSTANCE": world.instance, "PYTHONPATH": str(HERE.parent)},
+            stdout=subprocess.DEVNULL,
+        )
         time.sleep(milliseconds / 1000)
         killed.send_signal(signal.SIGKILL)
         killed.wait()
@@ -169,10 +201,21 @@ def test_attach_takes_processes_and_cgroups(world):
     world.up()
     place = world.cgroup.parent / f"{world.instance}-service"
     place.mkdir()
+    run_server = f"import runpy; runpy.run_path('{SERVER}', run_name='__main__')"
     try:
-        code = f"open('{place}/cgroup.procs', 'w').write('0'); import runpy; runpy.run_path('{SERVER}', run_name='__main__')"
+        code = f"open('{place}/cgroup.procs', 'w').write('0'); {run_server}"
         service = subprocess.Popen(
-            ["nsenter", f"--net=/run/netns/{world.servers}", sys.executable, "-c", code, "service", "0", "tcp:0.0.0.0:80", "udp:0.0.0.0:53"],
+            [
+                "nsenter",
+                f"--net=/run/netns/{world.servers}",
+                sys.executable,
+                "-c",
+                code,
+                "service",
+                "0",
+                "tcp:0.0.0.0:80",
+                "udp:0.0.0.0:53",
+            ],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -194,7 +237,7 @@ def test_attach_takes_processes_and_cgroups(world):
     waiting = subprocess.Popen(
         [
             *("nsenter", f"--net=/run/netns/{world.servers}", sys.executable, "-c"),
-            f"import runpy, sys; sys.stdin.readline(); sys.argv[1:] = ['late', '0', 'tcp:0.0.0.0:80']; runpy.run_path('{SERVER}', run_name='__main__')",
+            f"import sys; sys.stdin.readline(); sys.argv[1:] = ['late', '0', 'tcp:0.0.0.0:80']; {run_server}",
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -231,7 +274,9 @@ def test_status_names_sockets_processes_and_counters(world):
 
 
 def test_check_compares_the_kernel_with_the_tables(world):
-    services = [(name, protocol, port, "0.0.0.0") for name in ("blue", "green") for protocol, port in (("tcp", 80), ("udp", 53))]
+    services = [
+        (name, protocol, port, "0.0.0.0") for name in ("blue", "green") for protocol, port in (("tcp", 80), ("udp", 53))
+    ]
     world.up(tables(services=services))
     path = world.folder / "tables.toml"
     world.serve("blue", "tcp:0.0.0.0:80", "udp:0.0.0.0:53")
@@ -280,7 +325,16 @@ def test_check_of_many_vnases(world, count):
     world.up(text)
     print(f"up of {count} VNASs: {time.monotonic() - start:.2f} s")
     many = subprocess.Popen(
-        ["nsenter", f"--net=/run/netns/{world.servers}", sys.executable, "-c", _MANY, str(world.cgroup), str(count), str(ports)],
+        [
+            "nsenter",
+            f"--net=/run/netns/{world.servers}",
+            sys.executable,
+            "-c",
+            _MANY,
+            str(world.cgroup),
+            str(count),
+            str(ports),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -293,12 +347,17 @@ def test_check_of_many_vnases(world, count):
     moved = text.replace('address = "10.78.0.1"', 'address = "10.79.0.1"')
     assert len(world.up(moved, command="reload").splitlines()) == 2
     print(f"reload that changes one of {count} VNASs: {time.monotonic() - start:.2f} s")
-    assert world.vnasfast("check", world.folder / "tables.toml").stdout == f"{count * ports:,} questions, 0 differences\n"
+    assert (
+        world.vnasfast("check", world.folder / "tables.toml").stdout == f"{count * ports:,} questions, 0 differences\n"
+    )
 
 
 def test_mistakes_are_named(world):
     before = world.vnasfast("status")
-    assert (before.returncode, before.stderr) == (2, f"Error: instance '{world.instance}' is not up here: vnasfast up tables.toml\n")
+    assert (before.returncode, before.stderr) == (
+        2,
+        f"Error: instance '{world.instance}' is not up here: vnasfast up tables.toml\n",
+    )
     world.up()
     for arguments, message in (
         (["run", "--vnas", "blu", "--", "true"], "no VNAS 'blu'; there are: blue, green, red"),
@@ -321,12 +380,25 @@ def test_an_address_on_two_vlans_can_not_be_two_vnases(world):
     path = world.folder / "vlans.toml"
     path.write_text(tables(more=rows.format(1, 10) + rows.format(2, 20)))
     said = world.vnasfast("up", path).stderr
-    assert "10.77.0.50 belongs to VNAS 1 on VLAN 10 and to VNAS 2 on VLAN 20: one network namespace has each address once" in said
+    assert (
+        "10.77.0.50 belongs to VNAS 1 on VLAN 10 and to VNAS 2 on VLAN 20: one network namespace has each address once"
+        in said
+    )
 
 
 def test_run_as_a_user_with_its_own_environment(world):
     world.up()
-    made = world.vnasfast("run", "--vnas", "blue", "--user", "nobody", "--", "sh", "-c", "id -un; id -Gn; echo $HOME $USER; cat /proc/self/cgroup")
+    made = world.vnasfast(
+        "run",
+        "--vnas",
+        "blue",
+        "--user",
+        "nobody",
+        "--",
+        "sh",
+        "-c",
+        "id -un; id -Gn; echo $HOME $USER; cat /proc/self/cgroup",
+    )
     user, groups, environment, *cgroups = made.stdout.splitlines()
     assert (user, groups, environment) == ("nobody", "nogroup", "/nonexistent nobody")
     assert f"0::/vnasfast/{world.instance}/blue" in cgroups

@@ -34,15 +34,22 @@ COMMANDS = {
     "host": Entry("vnasfast.host.cli", "Show this machine: its addresses, routes and sockets, and whose they are."),
     "replay": Entry("vnasfast.replay.cli", "Say which server application each packet of a capture belongs to."),
     "reload": Entry(
-        "vnasfast.host.rule.commands", "Change to another table file while packets flow, and say what changed.", "reload"
+        "vnasfast.host.rule.commands",
+        "Change to another table file while packets flow, and say what changed.",
+        "reload",
     ),
     "run": Entry("vnasfast.host.rule.commands", "Start a process in a VNAS, where its children stay too.", "run"),
     "status": Entry(
-        "vnasfast.host.rule.commands", "Show the VNASs in the kernel: addresses, sockets, processes, counters.", "status"
+        "vnasfast.host.rule.commands",
+        "Show the VNASs in the kernel: addresses, sockets, processes, counters.",
+        "status",
     ),
     "top": Entry("vnasfast.host.rule.commands", "Show what comes to each VNAS, live.", "top", lasting=True),
     "up": Entry(
-        "vnasfast.host.rule.commands", "Let the kernel keep to a table file: each VNAS its own ANY address.", "up", lasting=True
+        "vnasfast.host.rule.commands",
+        "Let the kernel keep to a table file: each VNAS its own ANY address.",
+        "up",
+        lasting=True,
     ),
     "who": Entry("vnasfast.host.who_cli", "Say which process of this machine gets a packet, and why."),
 }

@@ -1,7 +1,7 @@
 """What setup.py needs to know of the kernel's part: compile the BPF programs, and link the loader to libbpf.
 
-Without clang or libbpf's headers the rest of vnasfast is built, and one line says what is left out. setup.py runs this file
-by its path, as the package can't be imported before it is compiled.
+Without clang or libbpf's headers the rest of vnasfast is built, and one line says what is left out. setup.py runs this
+file by its path, as the package can't be imported before it is compiled.
 """
 
 import os
@@ -22,7 +22,7 @@ def missing() -> list[str]:
     """Name what is not installed."""
     needs = [] if shutil.which("clang") else ["clang"]
     compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
-    found = subprocess.run(
+    found = subprocess.run(  # noqa: S603 (the compiler that setuptools will use)
         [*compiler, "-E", "-"], input="#include <bpf/libbpf.h>\n", text=True, capture_output=True, check=False
     )
     if found.returncode:
@@ -40,7 +40,7 @@ def options() -> dict[Path, dict[str, Any] | None]:
     sources = sorted(SOURCES.iterdir())
     if not OBJECT.exists() or OBJECT.stat().st_mtime < max(path.stat().st_mtime for path in sources):
         architecture = sysconfig.get_config_var("MULTIARCH") or ""
-        subprocess.run(
+        subprocess.run(  # noqa: S603
             [
                 *("clang", "-target", "bpf", "-O2", "-g", "-Wall", "-Werror", f"-I/usr/include/{architecture}"),
                 *("-c", str(SOURCES / "rule.bpf.c"), "-o", str(OBJECT)),

@@ -1,8 +1,8 @@
 """From the tables that are in the kernel to those that are wanted, while packets flow.
 
-Each address is one row that is overwritten at once, so a packet to it finds the old VNAS or the new one. What a change needs
-comes before it, and what it makes useless goes after it: a VNAS before its first address, an address on its interface
-before it is anybody's, addresses before the VNAS that had them.
+Each address is one row that is overwritten at once, so a packet to it finds the old VNAS or the new one. What a change
+needs comes before it, and what it makes useless goes after it: a VNAS before its first address, an address on its
+interface before it is anybody's, addresses before the VNAS that had them.
 """
 
 import errno
@@ -119,7 +119,7 @@ def _add_vnases(rule: Rule, wanted: Wanted, had: Mapping[int, tuple[int, VnasRow
     for vnas, name in wanted.names.items():
         known = state["names"].get(str(vnas))
         if vnas in had and known is not None and known != name:
-            problem = f"VNAS {vnas} was {known!r} and can't become {name!r} while it is up: give it another ID, or down and up"
+            problem = f"VNAS {vnas} was {known!r} and can't become {name!r} while it is up: give another ID"
             raise RuleError(errno.EBUSY, problem)
         state["names"][str(vnas)] = name
     rule.save_state(state)

@@ -81,7 +81,7 @@ def _who(rule: Rule, vnas: int | None) -> str:
 
 
 def _vnases_of_sockets(rule: Rule) -> dict[int, int]:
-    """Say whose each waiting socket is by its cgroup, which the kernel tells of each: not by our tables in the kernel."""
+    """Say whose each socket is by its cgroup, which the kernel tells of each: not by our tables in the kernel."""
     slots = {slot: vnas for vnas, (slot, _) in rule.vnases().items()}
     ours = {CGROUP.unpack(key)[0]: slots.get(SLOT.unpack(row)[0], 0) for key, row in rule.map("cgroups").items()}
     paths = cgroup_paths()

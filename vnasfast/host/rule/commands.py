@@ -39,8 +39,9 @@ _tables = click.argument("tables", metavar="TABLES", type=click.Path(exists=True
 def up(tables: Path, instance: str, follow: bool) -> None:
     """Let the kernel keep to a table file: each VNAS its own ANY address.
 
-    Loads the programs, fills their tables, brings missing addresses up and attaches all to this network namespace and to the VNASs'
-    cgroups. Nothing of it needs a process that stays. What an earlier "up" left is taken over, and only what differs is changed.
+    Loads the programs, fills their tables, brings missing addresses up and attaches all to this network namespace and
+    to the VNASs' cgroups. Nothing of it needs a process that stays. What an earlier "up" left is taken over, and only
+    what differs is changed.
     """
     with plain_errors():
         from vnasfast.host.rule import wanted  # noqa: PLC0415 (the tables take longer to import than all else)
@@ -58,7 +59,8 @@ def up(tables: Path, instance: str, follow: bool) -> None:
 def down(instance: str) -> None:
     """Take all of it out of the kernel again.
 
-    Programs, tables, addresses that were brought up, and cgroups without processes. Servers stay and go on with what they are bound to.
+    Programs, tables, addresses that were brought up, and cgroups without processes. Servers stay, and go on with what
+    they are bound to.
     """
     with plain_errors():
         _print(Rule(instance).down())
@@ -134,14 +136,16 @@ def run(vnas: str, instance: str, user: str | None, command: tuple[str, ...]) ->
 @click.command()
 @_vnas
 @_instance
-@click.option("--cgroup", metavar="PATH", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A cgroup v2.")
+@click.option(
+    "--cgroup", metavar="PATH", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A cgroup v2."
+)
 @click.option("--unit", metavar="UNIT", help="A unit of systemd; also from its own ExecStartPre.")
 @click.option("--pid", metavar="PID", type=click.IntRange(min=1), help="A process.")
 def attach(vnas: str, instance: str, cgroup: Path | None, unit: str | None, pid: int | None) -> None:
     """Take processes that are running into a VNAS.
 
-    Sockets that they open from now on are the VNAS's. Those that they bound to ANY before are found by the VNAS's addresses too if a
-    cgroup or unit is given, but keep their port from the other VNASs until the server is restarted.
+    Sockets that they open from now on are the VNAS's. Those that they bound to ANY before are found by the VNAS's
+    addresses too if a cgroup or unit is given, but keep their port from the other VNASs until the server is restarted.
     """
     with plain_errors():
         from vnasfast.host.rule import members  # noqa: PLC0415
@@ -160,7 +164,7 @@ def attach(vnas: str, instance: str, cgroup: Path | None, unit: str | None, pid:
 
 @click.group()
 def addr() -> None:
-    """Bring an address up for a VNAS, or take it away.
+    r"""Bring an address up for a VNAS, or take it away.
 
     \b
     vnasfast addr add 192.0.2.7/24 dev eth0 --vnas blue
@@ -209,7 +213,8 @@ def _address(text: str) -> Any:
 def check(tables: Path, instance: str) -> None:
     """Ask the kernel who gets each address and port of a table file, and compare.
 
-    The kernel answers without a packet, by the lookup that a packet would take. Exit code 1 if it differs from the tables.
+    The kernel answers without a packet, by the lookup that a packet would take. The exit code is 1 if it differs from
+    the tables.
     """
     with plain_errors():
         from vnasfast.host.rule import checking  # noqa: PLC0415

@@ -121,7 +121,9 @@ class Rule:
 
     def endpoints(self) -> list[Endpoint]:
         """List where sockets wait."""
-        return sorted(map(Endpoint.unpack, self.map("sockets").keys()), key=lambda row: (row.slot, row.protocol, row.port))
+        return sorted(
+            map(Endpoint.unpack, self.map("sockets").keys()), key=lambda row: (row.slot, row.protocol, row.port)
+        )
 
     def counts(self, slot: int) -> Counts:
         """Say what came to a VNAS."""
@@ -166,7 +168,7 @@ class Rule:
             loader.load(OBJECT, places.maps, new, netns_cookie=netns_cookie(), loopback6=LOOPBACK6 + bytes(4))
         except RuleError as error:
             if places.exists() and any(places.links.iterdir()):
-                hint = "the tables in the kernel are of another version: vnasfast down, then up; servers have to be restarted"
+                hint = "the tables in the kernel may be of another version: vnasfast down, up, and restart the servers"
                 raise RuleError(error.errno or errno.EINVAL, f"{error}; {hint}", error.log) from None
             raise requirements.explain(error) from None
         for pin in new.iterdir():

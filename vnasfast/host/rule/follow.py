@@ -1,7 +1,7 @@
 """Addresses that others take away or bring back, followed over netlink.
 
-A registered address that is gone from its interface is still the VNAS's: packets for it do not come, but ANY must become
-an address that is there, or no server could bind.
+A registered address that is gone from its interface is still the VNAS's. Packets for it do not come, but ANY must
+become an address that is there, or no server could bind.
 """
 
 from vnasfast.host.rule import interfaces

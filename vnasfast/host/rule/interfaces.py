@@ -53,7 +53,7 @@ def all_held() -> list[Held]:
     """List the addresses of all interfaces."""
     with _open() as channel:
         channel.send(_HEADER.pack(16 + 8, _GET, _REQUEST | _DUMP, 1, 0) + bytes(8))
-        held = []
+        held: list[Held] = []
         while True:
             for kind, body in _messages(channel):
                 if kind == _DONE:

@@ -10,7 +10,7 @@ IPAddress = IPv4Address | IPv6Address
 FAMILY4, FAMILY6 = 1, 2
 MOST_SLOTS = 0x7FFF
 NO_ADDRESS = bytes(16)
-#: ::1 of the VNAS in slot s is these 12 bytes and s in network order: fd76:6e61:7366:6173:7400::s, "vnasfast" in a private range.
+#: ::1 of the VNAS in slot s is fd76:6e61:7366:6173:7400::s: these bytes ("vnasfast" in a private range), then s.
 LOOPBACK6 = bytes.fromhex("fd76 6e61 7366 6173 7400 0000")
 
 _MAPPED = bytes(10) + b"\xff\xff"
@@ -36,12 +36,12 @@ def address_of(key: bytes) -> IPAddress | None:
 
 
 def loopback4(slot: int) -> IPv4Address:
-    """What ANY becomes in a VNAS without IPv4 addresses."""
+    """Make what ANY becomes in a VNAS without IPv4 addresses."""
     return IPv4Address(_LOOPBACK4 | slot << 8)
 
 
 def loopback6(slot: int) -> IPv6Address:
-    """The VNAS's own ::1."""
+    """Make the VNAS's own ::1."""
     return IPv6Address(LOOPBACK6 + slot.to_bytes(4, "big"))
 
 

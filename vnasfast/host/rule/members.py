@@ -41,7 +41,10 @@ def start(rule: Rule, vnas: int, command: list[str], user: User | None = None) -
     _move(os.getpid(), rule.cgroup_of(vnas))
     environment = dict(os.environ)
     if user is not None:
-        os.initgroups(user.name, user.gid) if not user.name.isdecimal() else os.setgroups([])
+        if user.name.isdecimal():
+            os.setgroups([])
+        else:
+            os.initgroups(user.name, user.gid)
         os.setgid(user.gid)
         os.setuid(user.uid)
         environment |= {"USER": user.name, "LOGNAME": user.name, "HOME": user.home}
@@ -89,7 +92,7 @@ def cgroup_of_unit(unit: str) -> Path:
     systemctl = shutil.which("systemctl")
     if systemctl is None:
         raise RuleError(errno.ENOENT, "systemctl is not here, so there are no units: use --cgroup or --pid")
-    asked = subprocess.run(
+    asked = subprocess.run(  # noqa: S603
         [systemctl, "show", "--property=ControlGroup", "--value", unit], capture_output=True, text=True, check=False
     )
     path = asked.stdout.strip()

@@ -50,7 +50,13 @@ def status(rule: Rule) -> dict[str, Any]:
 def on_screen(found: dict[str, Any], before: dict[int, Counts] | None = None, seconds: float = 1.0) -> str:
     """Write the status as a table; with earlier counters their rates."""
     unit = "" if before is None else "/s"
-    headers = ("VNAS", "addresses", "processes", "sockets", *(name + unit for name in ("tcp", "udp", "no socket", "refused")))
+    headers = (
+        "VNAS",
+        "addresses",
+        "processes",
+        "sockets",
+        *(name + unit for name in ("tcp", "udp", "no socket", "refused")),
+    )
     rows = []
     for vnas in found["vnases"]:
         now = Counts(**vnas["counters"])
@@ -66,7 +72,7 @@ def on_screen(found: dict[str, Any], before: dict[int, Counts] | None = None, se
 
 
 def _some(names: list[str], most: int) -> str:
-    shown = ", ".join(names[:most]) or "–"
+    shown = ", ".join(names[:most]) or "-"
     return shown if len(names) <= most else f"{shown}, … ({len(names)})"
 
 
