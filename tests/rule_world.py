@@ -96,6 +96,9 @@ class World:
 
     def __exit__(self, *exception):
         for process in self.running:
+            process.terminate()  # so that nginx ends its workers too
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
             process.kill()
             process.wait()
             for pipe in (process.stdin, process.stdout, process.stderr):

@@ -72,8 +72,12 @@ int vnas_dispatch(struct bpf_sk_lookup *ctx)
 		struct question question = {.vnas = slot, .port = ctx->local_port, .remote_port = ctx->remote_port};
 
 		ADDRESS(ctx, remote, question.remote);
-		if ((vnas && vnas->several & endpoint.family) || is_foreign_loopback(slot, &question.remote))
-			bpf_map_update_elem(&asked, &question, &local, BPF_ANY);
+		if ((vnas && vnas->several & endpoint.family) || is_foreign_loopback(slot, &question.remote)) {
+			struct address *before = bpf_map_lookup_elem(&asked, &question);
+
+			if (!before || !same(before, &local)) /* a lookup costs a third of an update */
+				bpf_map_update_elem(&asked, &question, &local, BPF_ANY);
+		}
 		COUNT(slot, udp);
 	}
 	return SK_PASS;
