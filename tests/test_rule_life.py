@@ -50,6 +50,15 @@ def test_down_removes_all_traces(world):
     assert traces(world) == (0, [])
 
 
+def test_down_leaves_the_filters_of_others(world):
+    world.up()
+    others = ("tc", "filter", "add", "dev", "srv", "egress", "protocol", "ip", "matchall", "action", "pass")
+    assert world.among_servers(*others).returncode == 0
+    assert world.vnasfast("down").returncode == 0
+    assert "matchall" in world.among_servers("tc", "filter", "show", "dev", "srv", "egress").stdout
+    assert world.among_servers("tc", "filter", "show", "dev", "srv", "ingress").stdout == ""
+
+
 def test_down_says_what_it_had_to_leave(world):
     world.up()
     server = world.serve("blue", "tcp:0.0.0.0:80")

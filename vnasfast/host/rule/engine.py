@@ -233,7 +233,8 @@ class Rule:
             pin.unlink()
         made = self.state()["ingresses"]
         for index, _ in socket.if_nameindex():
-            loader.detach_ingress(index, index in made)
+            if loader.detach_ingress(index) and index in made and not interfaces.has_filters(index):
+                loader.remove_ingress(index)
         if self.places.maps.joinpath("addresses").exists():
             for address, owner in self.addresses().items():
                 if owner.added:

@@ -21,6 +21,9 @@ _REQUEST, _ACKNOWLEDGE, _DUMP, _EXCLUSIVE_CREATE = 1, 4, 0x300, 0x600
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _IFA_CACHEINFO, _FOR_EVER = 6, 0xFFFFFFFF
 _NO_DUPLICATE_DETECTION = 2
+_FILTERS = struct.Struct("=BxxxiIII")  # tcmsg
+_NEW_FILTER, _GET_FILTERS = 44, 46
+_CLSACT = (0xFFFFFFF2, 0xFFFFFFF3)
 _GROUPS = 0x10 | 0x100  # RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
 
 
@@ -76,6 +79,21 @@ def add(address: IPAddress, length: int, interface: int) -> bool:
 def remove(address: IPAddress, length: int, interface: int) -> bool:
     """Take an address from an interface; False if it does not have it."""
     return _ask(address, length, interface, _DELETE, 0, errno.EADDRNOTAVAIL)
+
+
+def has_filters(interface: int) -> bool:
+    """Tell whether others have filters at the interface's ingress or egress (clsact)."""
+    for parent in _CLSACT:
+        with _open() as channel:
+            body = _FILTERS.pack(0, interface, 0, parent, 0)
+            channel.send(_HEADER.pack(16 + len(body), _GET_FILTERS, _REQUEST | _DUMP, 1, 0) + body)
+            done = False
+            while not done:
+                for kind, _ in _messages(channel):
+                    if kind == _NEW_FILTER:
+                        return True
+                    done = kind in {_DONE, _ERROR}
+    return False
 
 
 def follow() -> Iterator[Change]:

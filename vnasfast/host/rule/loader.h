@@ -33,10 +33,10 @@ static void keep_what_is_said(void)
 	libbpf_set_print(keep);
 }
 
-/* Attach at the ingress of an interface; 1: the place for filters there is new.
- * Our filter among those at the ingress of an interface; others' have other numbers. */
+/* Our filter among those at the ingress of an interface; others' have other numbers. */
 enum { INGRESS_HANDLE = 1, INGRESS_PRIORITY = 22081 };
 
+/* 1: the place for filters there is new. */
 static int attach_ingress(int ifindex, int program)
 {
 	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);
@@ -51,19 +51,20 @@ static int attach_ingress(int ifindex, int program)
 	return error ? error : made == 0;
 }
 
-/* Take our filter away; `whole`: and the place for filters, which we made. */
-static int detach_ingress(int ifindex, int whole)
+static int detach_ingress(int ifindex)
 {
 	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);
 	DECLARE_LIBBPF_OPTS(bpf_tc_opts, filter, .handle = INGRESS_HANDLE, .priority = INGRESS_PRIORITY);
 
-	int error = bpf_tc_detach(&hook, &filter);
+	return bpf_tc_detach(&hook, &filter);
+}
 
-	if (whole && !error) {
-		hook.attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS;
-		bpf_tc_hook_destroy(&hook);
-	}
-	return error;
+/* Take the place for filters away, with all that are there. */
+static void remove_ingress(int ifindex)
+{
+	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
+
+	bpf_tc_hook_destroy(&hook);
 }
 
 static int test_run(int program, void *context, unsigned int size, int repeat, unsigned int *answer, unsigned int *nanoseconds)

@@ -12,7 +12,8 @@ cdef extern from "loader.h" nogil:
     char said[]
     void keep_what_is_said()
     int attach_ingress_c "attach_ingress"(int ifindex, int program)
-    int detach_ingress_c "detach_ingress"(int ifindex, int whole)
+    int detach_ingress_c "detach_ingress"(int ifindex)
+    void remove_ingress_c "remove_ingress"(int ifindex)
     int test_run_c "test_run"(
         int program, void* context, unsigned int size, int repeat, unsigned int* answer, unsigned int* nanoseconds
     )
@@ -181,9 +182,14 @@ def attach_ingress(program, int ifindex):
         os.close(program_fd)
 
 
-def detach_ingress(int ifindex, bint whole):
+def detach_ingress(int ifindex):
     keep_what_is_said()
-    return detach_ingress_c(ifindex, whole) == 0
+    return detach_ingress_c(ifindex) == 0
+
+
+def remove_ingress(int ifindex):
+    keep_what_is_said()
+    remove_ingress_c(ifindex)
 
 
 def test_run(program, bytes context, int repeat):
