@@ -59,6 +59,16 @@ cdef inline int pcap_walk_as(
     cdef size_t end
     cdef uint32_t* starts = records.starts
     cdef int status = WALK_PASSED
+    cdef size_t sure = min(until, visible - header) if visible > header else 0
+    # While nothing is the matter: four conditions a record. Why it ended, the loop below finds out.
+    while at < sure and n < capacity:
+        captured = pcap_captured(state, base + at, swapped, plain)
+        end = at + header + captured
+        if captured > allowed or end > visible:
+            break
+        starts[n] = <uint32_t>at
+        n += 1
+        at = end
     while at < until:
         if n == capacity:
             status = WALK_FULL

@@ -66,13 +66,13 @@ class TableFile:
         self, found: Mapping[str, object], keys: Mapping[int, Mapping[str, Any]], *path: str | int
     ) -> None:
         """Refuse the first key that is not among those of this embodiment."""
-        import difflib  # noqa: PLC0415 (only for messages)
-
         known = [key for key in keys[self.embodiment] if "." not in key]
         other = 3 - self.embodiment
         for key in found:
             if key in known:
                 continue
+            import difflib  # noqa: PLC0415 (only for messages)
+
             likely = difflib.get_close_matches(key, known, 1)
             if key in keys[other]:
                 hint = f"it is of embodiment {other}, and this file is of embodiment {self.embodiment}"
