@@ -82,6 +82,13 @@ class TableFile:
                 hint = f"it must be one of {', '.join(known)}"
             self.fail(*path, key, problem=f"unknown: {hint}")
 
+    def columns(self, table: str) -> dict[str, list[Any]] | None:
+        """Return a table's values by key; None if a row has a mistake, or may have: `rows` says which."""
+        found = self.tables.get(table, ())
+        if not isinstance(found, list | tuple) or not all(isinstance(row, dict) for row in found):
+            return None
+        return _columns_at_once(TABLES[self.embodiment].get(table, {}), found)
+
     def rows(self, *path: str | int, found: object = None) -> Iterator[Row]:
         """Yield the rows of a table, each with the values of all its keys."""
         table = ".".join(part for part in path if isinstance(part, str))
@@ -89,9 +96,9 @@ class TableFile:
         found = self.tables.get(table, ()) if found is None else found
         if not isinstance(found, list | tuple) or not all(isinstance(row, dict) for row in found):
             self.fail(*path, problem=f"no list of tables: write [[{table}]] above the keys of each row")
-        at_once = _rows_at_once(keys[self.embodiment], found)
-        if at_once is not None:
-            yield from at_once
+        columns = _columns_at_once(keys[self.embodiment], found)
+        if columns is not None:
+            yield from (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
             return
         for number, row in enumerate(found):
             if row.keys() - keys[self.embodiment].keys():
@@ -118,7 +125,7 @@ def _read_toml(text: str, name: str) -> dict[str, Any]:
         raise _syntax_error(text, name, str(error)) from None
 
 
-def _rows_at_once(keys: Mapping[str, Key], found: Sequence[Row]) -> list[Row] | None:
+def _columns_at_once(keys: Mapping[str, Key], found: Sequence[Row]) -> dict[str, list[Any]] | None:
     """Read all rows a column at a time, each of its values once; None if a row has a mistake, or may have.
 
     A third of the time of one row after the other: the same protocol, port, address and PID stand in very many rows.
@@ -126,7 +133,7 @@ def _rows_at_once(keys: Mapping[str, Key], found: Sequence[Row]) -> list[Row] | 
     known = keys.keys()
     if not all(row.keys() <= known for row in found):
         return None
-    columns: list[list[object]] = []
+    columns: dict[str, list[Any]] = {}
     for name, key in keys.items():
         column = [row.get(name, _MISSING) for row in found]
         if len(set(map(type, column)) - {type(_MISSING)}) > 1:  # True is no 1, but they are equal
@@ -136,11 +143,10 @@ def _rows_at_once(keys: Mapping[str, Key], found: Sequence[Row]) -> list[Row] | 
         except (TypeError, ValueError):  # a list, which is read by itself; or a mistake
             return None
         read[_MISSING] = key.default
-        column = [read[value] for value in column]
-        if ... in column:
+        columns[name] = [read[value] for value in column]
+        if ... in columns[name]:
             return None
-        columns.append(column)
-    return [dict(zip(known, row, strict=True)) for row in zip(*columns, strict=True)]
+    return columns
 
 
 def _syntax_error(text: str, name: str, message: str) -> TableFileError:

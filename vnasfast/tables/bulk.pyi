@@ -1,3 +1,5 @@
+from array import array
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -6,13 +8,13 @@ from vnasfast.tables.tables import Tables
 
 def bind_many(
     tables: Tables,
-    pids: NDArray[np.int32],
-    protocols: NDArray[np.uint8],
-    ports: NDArray[np.uint16],
-    addresses: NDArray[np.uint8],
+    pids: NDArray[np.int32] | array[int],
+    protocols: NDArray[np.uint8] | array[int],
+    ports: NDArray[np.uint16] | array[int],
+    addresses: NDArray[np.uint8] | memoryview,
     v6only: bool,
     sharing: bool,
     freebind: bool,
-    sockets: NDArray[np.int32],
+    sockets: NDArray[np.int32] | array[int],
 ) -> tuple[int, VnasError] | None: ...
 def close_many(tables: Tables, sockets: NDArray[np.int32]) -> None: ...
