@@ -8,7 +8,7 @@ from vnasfast.tables.hashing cimport hash_address, load64
 from vnasfast.tables.index cimport HashIndex, index_home, index_tag
 from vnasfast.tables.plane cimport VnasPlane
 from vnasfast.tables.readers cimport atomic_load, readers_enter, readers_leave
-from vnasfast.tables.sockets cimport NO_PROTOCOL, endpoint_tag, port_find, protocol_number, usage_room     # the last also for lookup.h
+from vnasfast.tables.sockets cimport NO_PROTOCOL, endpoint_tag, port_find, protocol_number     # the last also for lookup.h
 from vnasfast.tables.tables cimport (
     CLOSED, MachineTables, Tables, pthread_mutex_lock, pthread_mutex_unlock, pthread_rwlock_rdlock, pthread_rwlock_unlock,
 )
@@ -156,7 +156,7 @@ cdef bint tally_begin(Tables tables, Tally* tally) noexcept nogil:
     """Link a tally with room for all sockets of today; False without memory."""
     cdef bint done
     pthread_mutex_lock(&tables.counting)
-    done = tally_reserve(tally, usage_room(&tables.c.sockets))
+    done = tally_reserve(tally, tables.c.sockets.usage_bytes // sizeof(Usage))
     if done:
         tally.following = tables.tallies
         tables.tallies = tally

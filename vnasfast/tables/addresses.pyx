@@ -9,10 +9,14 @@ from vnasfast.tables.index cimport (
     INDEX_COMPACT, INDEX_FAST,
     index_add, index_free, index_init, index_remove, index_reserve, index_tag, pool_free, pool_give, pool_take,
 )
-from vnasfast.tables.plane cimport (
-    Plane, VnasLines, plane_add_address, plane_larger_lines, plane_put_address, plane_remove_address, plane_reserve_address,
-    plane_use_lines,
-)
+from vnasfast.tables.lines cimport lines_add, lines_fill, lines_remove, lines_reserve, lines_use_next
+from vnasfast.tables.plane cimport Plane, plane_advance
+
+cdef enum:
+    # Addresses put into a larger table of the data plane with each one that comes, and rows looked at for them. Meanwhile the
+    # smaller one holds a sixteenth more than it should.
+    FILLED = 16
+    LOOKED_AT = 256
 
 
 cdef int address_init(AddressTable* table) except -1:
@@ -45,22 +49,21 @@ cdef int32_t source_take(AddressTable* table, const HashSeed* seed, int32_t vnas
     return source
 
 
-cdef int grow_lines(AddressTable* table, Plane* plane, int family) except -1:
-    """Give the data plane a larger table of a family's addresses."""
-    cdef VnasLines* lines = plane_larger_lines(plane, family == IPV6)
-    cdef uint32_t n_lined = 0, n_elsewhere = 0
-    cdef int32_t row = table.first
+cdef void fill_lines(AddressTable* table, Plane* plane, int family) noexcept nogil:
+    """Put some more addresses of a family into its larger table of the data plane."""
+    cdef int32_t row = plane.next_lines[family].filled
+    cdef int32_t end = min(table.pool.n_rows, row + LOOKED_AT)
+    cdef int n = 0
     cdef const AddressRow* address
-    while row >= 0:
+    while row < end and n < FILLED:
         address = &table.rows[row]
-        if family_of(address.hi, address.lo) == family:
-            if plane_put_address(plane, lines, row, address.hi, address.lo, address.vlan, address.vnas):
-                n_lined += 1
-            else:
-                n_elsewhere += 1
-        row = address.next
-    plane_use_lines(plane, family == IPV6, lines, n_lined, n_elsewhere)
-    return 0
+        if address.source_list >= 0 and family_of(address.hi, address.lo) == family:
+            lines_fill(plane, row, address.hi, address.lo, address.vlan, address.vnas)
+            n += 1
+        row += 1
+    plane.next_lines[family].filled = row
+    if row == table.pool.n_rows:
+        lines_use_next(plane, family == IPV6)
 
 
 cdef int32_t address_add(AddressTable* table, Plane* plane, const HashSeed* seed, uint64_t hi, uint64_t lo, uint16_t vlan,
@@ -71,8 +74,8 @@ cdef int32_t address_add(AddressTable* table, Plane* plane, const HashSeed* seed
     index_reserve(&table.index)
     row = pool_take(&table.pool, <void**>&table.rows, sizeof(AddressRow))
     try:
-        if plane_reserve_address(plane, row, family == IPV6):
-            grow_lines(table, plane, family)
+        plane_advance(plane)
+        lines_reserve(plane, row, family == IPV6)
         source = source_take(table, seed, vnas, interface, family)
         if vlan != 0:
             count_add(&table.owners, seed, hi, lo, vnas, 0)
@@ -101,14 +104,16 @@ cdef int32_t address_add(AddressTable* table, Plane* plane, const HashSeed* seed
         table.sources[source].first = row
     table.sources[source].last = row
     index_add(&table.index, index_tag(hash_address(seed, hi, lo, vlan)), row)
-    plane_add_address(plane, row, hi, lo, vlan, vnas)
+    lines_add(plane, row, hi, lo, vlan, vnas)
+    if plane.next_lines[family].lines != NULL:
+        fill_lines(table, plane, family)
     return row
 
 
 cdef void address_remove(AddressTable* table, Plane* plane, const HashSeed* seed, int32_t row) noexcept nogil:
     cdef AddressRow* address = &table.rows[row]
     cdef SourceList* source = &table.sources[address.source_list]
-    plane_remove_address(plane, row, address.hi, address.lo, address.vlan)
+    lines_remove(plane, row, address.hi, address.lo, address.vlan)
     if address.previous >= 0:
         table.rows[address.previous].next = address.next
     else:

@@ -6,8 +6,9 @@ from vnasfast.tables.addresses cimport AddressTable, address_find, source_find
 from vnasfast.tables.counts cimport count_find
 from vnasfast.tables.family cimport IPV4, IPV6, family_of, is_any, is_loopback
 from vnasfast.tables.index cimport HashIndex, RowPool, index_check, index_longest_probe, pool_n_live
+from vnasfast.tables.lines cimport lines_find
 from vnasfast.tables.plane cimport (
-    ASK_SLOT, FIRST_SLOT, VNAS_ASK, VNAS_PLACES, VNAS_STORED, Plane, plane_check, plane_find_address, plane_get,
+    ASK_SLOT, FIRST_SLOT, VNAS_ASK, VNAS_PLACES, VNAS_STORED, Plane, plane_check, plane_get,
 )
 from vnasfast.tables.processes cimport process_find
 from vnasfast.tables.routes cimport RoutingTable, prefix_word, route_find
@@ -190,7 +191,7 @@ cdef int check_plane_addresses(const MachineTables* c) except -1:
     while row >= 0:
         address = &table.rows[row]
         family = family_of(address.hi, address.lo)
-        place = plane_find_address(&c.plane, row, address.hi, address.lo, address.vlan, address.vnas)
+        place = lines_find(&c.plane, row, address.hi, address.lo, address.vlan, address.vnas)
         assert place >= 0, "plane: an address is lost"
         if place > 0:
             n_lined[<int>family] += 1

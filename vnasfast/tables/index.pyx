@@ -1,10 +1,10 @@
 """The hash index below every table, and the pool of dense rows."""
 
-from libc.stdint cimport int32_t, uint32_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from vnasfast.tables.memory cimport enlarge, give_back
+from vnasfast.tables.memory cimport MAPPED, STRIDE, enlarge, give_back
 
 cdef enum:
     FIRST_LOG2 = 3      # 8 slots: one cache line
@@ -15,6 +15,8 @@ cdef enum:
 cdef int make_room(HashIndex* index, uint32_t n_slots) except -1:
     cdef void* slots
     if index.room < n_slots:
+        if n_slots * sizeof(Slot) >= MAPPED:
+            n_slots = min(STRIDE * <uint64_t>n_slots, <uint64_t>1 << 31)
         slots = enlarge(index.slots, index.room * sizeof(Slot), n_slots * sizeof(Slot))
         if slots == NULL:
             raise MemoryError(f"no memory for a hash index of {n_slots * sizeof(Slot)} bytes")
@@ -164,6 +166,8 @@ cdef int pool_reserve(RowPool* pool, void** rows, size_t row_bytes, int32_t n) e
         raise MemoryError("a table holds at most 2**30 rows")
     while capacity - pool.n_rows < n:
         capacity *= 2
+    if capacity * row_bytes >= MAPPED:
+        capacity = min(STRIDE * <uint64_t>capacity, <uint64_t>1 << 30)
     pool.row_bytes = <uint32_t>row_bytes
     # Room for every row to be given back, so that pool_give can't fail.
     if pool.free_capacity < capacity:

@@ -40,7 +40,7 @@ cdef Copied* room(size_t n) except NULL:
 
 
 cdef Usage process_usage(Tables tables, int32_t process) noexcept:
-    cdef Usage usage = tables.c.processes.rows[process].closed
+    cdef Usage usage = tables.c.processes.closed[process]
     cdef int32_t socket = tables.c.processes.rows[process].first_socket
     while socket >= 0:
         usage_add(&usage, &tables.c.sockets.usage[socket])
@@ -171,7 +171,7 @@ def vnas_usage(Tables tables not None):
         for i in range(n):
             rows[i].vnas = tables.c.vnases.rows[i].id
             rows[i].number = tables.c.vnases.rows[i].n_users
-            rows[i].usage = tables.c.vnases.rows[i].closed
+            rows[i].usage = tables.c.vnases.closed[i]
         for socket in range(tables.c.sockets.pool.n_rows):
             if tables.c.sockets.rows[socket].order != 0:
                 usage_add(&rows[tables.c.processes.rows[tables.c.sockets.rows[socket].process].vnas].usage,

@@ -10,7 +10,8 @@
 enum {
     VNAS_PAGE = 4096,
     VNAS_HUGE_PAGE = 2 << 20,
-    VNAS_MAPPED = 128 << 10,    /* bytes, from which on memory is mapped by itself; less is copied in a few microseconds */
+    VNAS_MAPPED = 32 << 10,     /* bytes, from which on memory is mapped by itself; less is copied in a few microseconds */
+    VNAS_STRIDE = 8,            /* memory that is mapped is made so many times larger: only what is used takes any */
 };
 
 static inline size_t vnas_whole_pages(size_t n_bytes)

@@ -53,24 +53,43 @@ cdef enum:
     ASK_SLOT = 1        # of ports that few VNASs have: the control plane answers for them
     FIRST_SLOT = 2
 
+# Whatever grows is made aside, some of it with each change, while readers go on with what there is, and changes go to both. It is
+# there for them at once when it is done.
+cdef struct NextLines:
+    VnasLines* lines            # NULL: none are being filled
+    int32_t filled              # the addresses before this row are in them
+    uint32_t n_lined
+    uint32_t n_elsewhere
+
+cdef struct NextPorts:
+    VnasPorts* ports            # NULL: none are being filled
+    uint32_t width
+    uint32_t slot_capacity
+    uint32_t slot               # the slots before it are there, and of this one
+    uint32_t filled             # so many answers
+    uint32_t page               # the pages of the directory before it are there
+
 cdef struct Plane:
     VnasPlane c
     uint32_t[2] n_lined         # addresses in lines, by family
     uint32_t[2] n_elsewhere     # addresses that found no room in their line
+    NextLines[2] next_lines
     uint32_t ipv6_capacity      # rows
     uint32_t width              # answers of a slot
     uint32_t n_slots            # in use or given back
     uint32_t slot_capacity
+    NextPorts next_ports
+    uint64_t[10] touched        # pages of the directory, one bit each, that are not all zero
+    uint32_t n_touched
     uint32_t n_free_slots
-    uint32_t* free_slots        # [slot_capacity]
+    uint32_t free_capacity
+    uint32_t* free_slots        # [free_capacity]
     uint64_t n_sockets          # what the memory for answers is measured by
     Readers readers
 
 cdef int plane_init(Plane* plane, uint64_t seed) except -1
 cdef void plane_free(Plane* plane) noexcept nogil
 cdef int plane_check(const Plane* plane) except -1
-# 1: the address is in its line with this VNAS; 0: it is not, and the line says so; -1: it is lost.
-cdef int plane_find_address(const Plane* plane, int32_t row, uint64_t hi, uint64_t lo, uint16_t vlan, int32_t vnas) noexcept nogil
 # Frees what no reader can see any more.
 cdef void plane_settle(Plane* plane) noexcept nogil
 
@@ -78,21 +97,20 @@ cdef inline bint plane_has_owner(int32_t vnas) noexcept nogil:
     """Whether the data plane can name a VNAS number; of others the control plane knows."""
     return <uint32_t>vnas <= VNAS_OWNER_MASK - VNAS_FIRST_OWNER
 
-# Room for a VNAS number and for an address, or MemoryError; then the changes, which can't fail.
+cdef inline uint32_t owner_of(int32_t vnas) noexcept nogil:
+    return VNAS_FIRST_OWNER + <uint32_t>vnas if plane_has_owner(vnas) else VNAS_ELSEWHERE
+
+cdef void plane_measure(Plane* plane) noexcept nogil
+# Goes on with what is being made, and makes room for what a change may retire, or MemoryError: before each change.
+cdef int plane_advance(Plane* plane) except -1
+# Room for a VNAS number, or MemoryError.
 cdef int plane_reserve_vnas(Plane* plane, int32_t vnas) except -1
-# True: the family's addresses want a larger table. Whoever has them all makes it, fills it and has it used.
-cdef bint plane_reserve_address(Plane* plane, int32_t row, bint ipv6) except -1
-cdef VnasLines* plane_larger_lines(Plane* plane, bint ipv6) except NULL
-cdef bint plane_put_address(const Plane* plane, VnasLines* lines, int32_t row, uint64_t hi, uint64_t lo, uint16_t vlan,
-                            int32_t vnas) noexcept nogil     # False: its line is full, and says so
-cdef void plane_use_lines(Plane* plane, bint ipv6, VnasLines* lines, uint32_t n_lined, uint32_t n_elsewhere) noexcept nogil
-cdef void plane_add_address(Plane* plane, int32_t row, uint64_t hi, uint64_t lo, uint16_t vlan, int32_t vnas) noexcept nogil
-cdef void plane_remove_address(Plane* plane, int32_t row, uint64_t hi, uint64_t lo, uint16_t vlan) noexcept nogil
 
 # Whether a port with so many sockets may have an array of its own.
 cdef bint plane_affords_slot(const Plane* plane, int32_t n_sockets) noexcept nogil
 cdef uint32_t plane_take_slot(Plane* plane) except 0        # all NO_SOCKET, or MemoryError
-cdef void plane_give_slot(Plane* plane, uint32_t slot) noexcept nogil     # the directory does not name it any more
+# The directory does not name it any more, and all its answers are NO_SOCKET but that of one VNAS.
+cdef void plane_give_slot(Plane* plane, uint32_t slot, int32_t vnas) noexcept nogil
 cdef void plane_copy_slot(Plane* plane, uint32_t source, uint32_t target) noexcept nogil
 cdef void plane_point(Plane* plane, uint32_t family, uint32_t place, uint32_t slot) noexcept nogil
 cdef void plane_put(Plane* plane, uint32_t slot, int32_t vnas, int32_t stored) noexcept nogil

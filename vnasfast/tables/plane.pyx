@@ -1,67 +1,42 @@
-"""The data plane's writer."""
+"""The data plane's writer: all but the lines of addresses."""
 
-from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy, memset
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.string cimport memset
 
-from vnasfast.tables.family cimport IPV4, IPV6, is_ipv4
+from vnasfast.tables.family cimport IPV4, IPV6
 from vnasfast.tables.hashing cimport splitmix64
-from vnasfast.tables.memory cimport PAGE, map_zeroed, unmap, whole_pages
-from vnasfast.tables.readers cimport Retired, readers_next_free, readers_reserve, readers_retire
+from vnasfast.tables.lines cimport lines_bytes, lines_free, lines_init
+from vnasfast.tables.memory cimport HUGE_PAGE, PAGE, enlarge, give_back, map_small_pages, prefer_huge_pages, unmap, whole_pages
+from vnasfast.tables.readers cimport Retired, readers_drop_first, readers_first_free, readers_free, readers_reserve, readers_retire
 
 cdef extern from *:
     void store_pointer "VNAS_STORE"(void* place, void* value) noexcept nogil
     void store_word "VNAS_STORE"(uint32_t place, uint32_t value) noexcept nogil
     void store_answer "VNAS_STORE"(int32_t place, int32_t value) noexcept nogil
-    void begin_change "vnas_begin_change"(uint64_t place) noexcept nogil
-
-cdef extern from *:
-    """
-    /* The fence keeps what is changed after the first count from being seen before it. */
-    #define vnas_begin_change(place) do { __atomic_fetch_add(&(place), 1, __ATOMIC_RELAXED); \\
-                                          __atomic_thread_fence(__ATOMIC_SEQ_CST); } while (0)
-    #define vnas_end_change(place) __atomic_fetch_add(&(place), 1, __ATOMIC_RELEASE)
-    """
-    void end_change "vnas_end_change"(uint64_t place) noexcept nogil
 
 cdef enum:
-    FIRST_LINES_LOG2 = 1
-    # Addresses for each line at the most, on average: 2.5 of 7. Then 1 line in 240 overflows, and 1 address in 440 is answered by the
-    # control plane; with 3.5 it was 1 in 85. The larger table costs no time: 4.8 ns a packet at 1M sockets with 3.0 and with 1.5.
-    LINE_LOAD_TWICE = 5
     FIRST_WIDTH = 64
+    MOST_WIDTH = 1 << 20        # of the VNAS numbers that the data plane can name
     # Arrays begin this much further apart than a power of two, or the same VNAS's answers on all ports would fight for one
     # set of the cache.
     SKEW = 16
     FIRST_SLOTS = 16
     FREE_ANSWERS = 1 << 20      # answers that ports may have, however few sockets they have: 4 MiB
     ANSWERS_A_SOCKET = 8        # of a port's array for each of its sockets, beyond that: 32 bytes
-
-
-cdef inline size_t lines_bytes(uint32_t log2_lines) noexcept nogil:
-    return whole_pages(sizeof(VnasLines) + (sizeof(VnasLine) << log2_lines))
-
-
-cdef inline uint32_t log2_lines_of(const VnasLines* table) noexcept nogil:
-    return 32 - table.shift
-
-
-cdef VnasLines* new_lines(uint32_t log2_lines) except NULL:
-    cdef VnasLines* table = <VnasLines*>map_zeroed(lines_bytes(log2_lines))
-    if table == NULL:
-        raise MemoryError(f"no memory for {7 << log2_lines} addresses")
-    table.shift = 32 - log2_lines
-    return table
+    # Address space for answers, 256 MiB: what no port uses takes no memory.
+    ROOM = 1 << 26
+    STEP = 1024                 # answers copied with each change while there are more to be: a microsecond
+    IN_A_PAGE = 1024            # of the directory
+    DIRECTORY_PAGES = 2 * VNAS_PLACES // IN_A_PAGE
 
 
 cdef inline size_t answers_bytes(uint32_t width, uint32_t slot_capacity) noexcept nogil:
     return whole_pages(<size_t>width * slot_capacity * sizeof(int32_t))
 
 
-cdef void fill_slot(int32_t* answers, uint32_t width, int32_t stored) noexcept nogil:
-    cdef uint32_t i
-    for i in range(VNAS_FIRST_OWNER, width):
-        answers[i] = stored
+cdef inline bint wants_huge_pages(uint32_t width, uint32_t n_slots) noexcept nogil:
+    """What is small would take a page of 2 MiB for little."""
+    return answers_bytes(width, max(n_slots, <uint32_t>FIRST_SLOTS)) >= HUGE_PAGE
 
 
 cdef inline void begin_slot(int32_t* answers) noexcept nogil:
@@ -70,10 +45,10 @@ cdef inline void begin_slot(int32_t* answers) noexcept nogil:
     answers[VNAS_ELSEWHERE] = VNAS_ASK
 
 
-cdef void copy_answers(int32_t* target, const int32_t* source, uint32_t n) noexcept nogil:
+cdef inline void copy_answers(int32_t* target, const int32_t* source, uint32_t begin, uint32_t end) noexcept nogil:
     """Copy what isn't zero: pages that were never written stay so."""
     cdef uint32_t i
-    for i in range(n):
+    for i in range(begin, end):
         if source[i] != 0:
             target[i] = source[i]
 
@@ -86,237 +61,187 @@ cdef int plane_init(Plane* plane, uint64_t seed) except -1:
         plane.c.ipv4_seed[i] = <uint32_t>seed | 1
         seed = splitmix64(seed)
         plane.c.ipv6_seed[i] = seed | 1
-    plane.c.ipv4 = new_lines(FIRST_LINES_LOG2)
-    plane.c.ipv6 = new_lines(FIRST_LINES_LOG2)
-    reserve_ipv6_rows(plane, 14)
-    lay_out(plane, FIRST_WIDTH + SKEW, FIRST_SLOTS)
-    measure(plane)
+    lines_init(plane)
+    plane.n_slots = FIRST_SLOT
+    begin_layout(plane, FIRST_WIDTH + SKEW, room_for_slots(FIRST_WIDTH + SKEW, 0))
+    finish_layout(plane)
     return 0
 
 
 cdef void unmap_ports(VnasPorts* ports, size_t n_bytes) noexcept nogil:
-    unmap(ports.answers, n_bytes)
-    unmap(ports.directory, 2 * VNAS_PLACES * sizeof(uint32_t))
-    unmap(ports, PAGE)
+    if ports != NULL:
+        unmap(ports.answers, n_bytes)
+        unmap(ports.directory, DIRECTORY_PAGES * PAGE)
+        unmap(ports, PAGE)
 
 
 cdef void plane_free(Plane* plane) noexcept nogil:
     cdef uint32_t i
-    for i in range(plane.readers.n_retired):
-        if plane.readers.retired[i].memory != NULL:
-            unmap(plane.readers.retired[i].memory, plane.readers.retired[i].n_bytes)
-    free(plane.readers.retired)
-    if plane.c.ipv4 != NULL:
-        unmap(plane.c.ipv4, lines_bytes(log2_lines_of(plane.c.ipv4)))
-    if plane.c.ipv6 != NULL:
-        unmap(plane.c.ipv6, lines_bytes(log2_lines_of(plane.c.ipv6)))
-    if plane.c.ipv6_rows != NULL:
-        unmap(plane.c.ipv6_rows, whole_pages(plane.ipv6_capacity * sizeof(VnasIpv6Row)))
-    if plane.c.ports != NULL:
-        unmap_ports(plane.c.ports, answers_bytes(plane.width, plane.slot_capacity))
-    free(plane.free_slots)
+    for i in range(plane.readers.first, plane.readers.end):
+        unmap(plane.readers.retired[i].memory, plane.readers.retired[i].n_bytes)
+    readers_free(&plane.readers)
+    lines_free(plane)
+    unmap_ports(plane.c.ports, answers_bytes(plane.width, plane.slot_capacity))
+    unmap_ports(plane.next_ports.ports, answers_bytes(plane.next_ports.width, plane.next_ports.slot_capacity))
+    give_back(plane.free_slots, plane.free_capacity * sizeof(uint32_t))
     memset(plane, 0, sizeof(Plane))
 
 
 cdef void plane_settle(Plane* plane) noexcept nogil:
-    cdef Retired retired
-    while readers_next_free(&plane.readers, &retired):
-        if retired.memory != NULL:
-            unmap(retired.memory, retired.n_bytes)
-        elif retired.slot < plane.n_slots:
-            memset(plane.c.ports.answers + <size_t>retired.slot * plane.width, 0, plane.width * sizeof(int32_t))
-            plane.free_slots[plane.n_free_slots] = retired.slot
-            plane.n_free_slots += 1
-
-
-cdef void measure(Plane* plane) noexcept nogil:
-    plane.c.bytes = (lines_bytes(log2_lines_of(plane.c.ipv4)) + lines_bytes(log2_lines_of(plane.c.ipv6))
-                     + plane.n_lined[IPV6] * sizeof(VnasIpv6Row) + <size_t>plane.n_slots * plane.width * sizeof(int32_t))
-
-
-# ---- addresses ------------------------------------------------------------------------------------------------------
-
-cdef inline uint32_t owner_of(int32_t vnas) noexcept nogil:
-    return VNAS_FIRST_OWNER + <uint32_t>vnas if plane_has_owner(vnas) else VNAS_ELSEWHERE
-
-
-cdef inline VnasLine* line_of(const Plane* plane, VnasLines* table, bint ipv6, uint64_t hi, uint64_t lo, uint16_t vlan,
-                              uint32_t* key) noexcept nogil:
-    """The line of an address, and its key there."""
-    cdef uint64_t hash
-    if ipv6:
-        hash = ipv6_hash(&plane.c, hi, lo, vlan)
-        key[0] = ipv6_key(hash)
-        return &table.lines[<uint32_t>(hash >> 32) >> table.shift]
-    key[0] = <uint32_t>(lo >> 32)
-    return &table.lines[ipv4_hash(&plane.c, key[0], vlan) >> table.shift]
-
-
-cdef bint put_in_line(VnasLine* line, uint32_t key, uint32_t value) noexcept nogil:
-    """Add to a line; False, and the line says ELSEWHERE, if it is full."""
-    cdef int i
-    for i in range(VNAS_LINE_SLOTS):
-        if line.values[i] == 0:
-            store_word(line.keys[i], key)
-            store_word(line.values[i], value)
-            return True
-    store_word(line.values[VNAS_LINE_SLOTS], VNAS_ELSEWHERE)      # VNAS_IPV6_ELSEWHERE is the same number
-    return False
-
-
-cdef int reserve_ipv6_rows(Plane* plane, uint32_t n) except -1:
-    cdef uint32_t capacity
-    cdef VnasIpv6Row* rows
-    cdef VnasIpv6Row* old
-    n += VNAS_FIRST_IPV6_ROW
-    if n <= plane.ipv6_capacity:
-        return 0
-    capacity = max(2 * plane.ipv6_capacity, n)
-    rows = <VnasIpv6Row*>map_zeroed(whole_pages(capacity * sizeof(VnasIpv6Row)))
-    if rows == NULL:
-        raise MemoryError(f"no memory for {capacity} IPv6 addresses")
-    old = plane.c.ipv6_rows
-    if old != NULL:
-        memcpy(rows, old, plane.ipv6_capacity * sizeof(VnasIpv6Row))
-    rows[VNAS_IPV6_ELSEWHERE].value = VNAS_ELSEWHERE
-    store_pointer(plane.c.ipv6_rows, rows)
-    if old != NULL:     # only now can nobody come upon it any more
-        readers_retire(&plane.readers, old, whole_pages(plane.ipv6_capacity * sizeof(VnasIpv6Row)), 0)
-    plane.ipv6_capacity = capacity
-    plane_settle(plane)
-    return 0
-
-
-cdef bint plane_reserve_address(Plane* plane, int32_t row, bint ipv6) except -1:
-    cdef const VnasLines* table = plane.c.ipv6 if ipv6 else plane.c.ipv4
-    readers_reserve(&plane.readers, 2 + plane.n_slots)
-    if ipv6:
-        reserve_ipv6_rows(plane, row + 1)
-    return (2 * (<uint64_t>plane.n_lined[ipv6] + plane.n_elsewhere[ipv6] + 1)
-            > <uint64_t>LINE_LOAD_TWICE << log2_lines_of(table)) and log2_lines_of(table) < 26
-
-
-cdef VnasLines* plane_larger_lines(Plane* plane, bint ipv6) except NULL:
-    return new_lines(log2_lines_of(plane.c.ipv6 if ipv6 else plane.c.ipv4) + 1)
-
-
-cdef void plane_use_lines(Plane* plane, bint ipv6, VnasLines* lines, uint32_t n_lined, uint32_t n_elsewhere) noexcept nogil:
-    cdef VnasLines* old = plane.c.ipv6 if ipv6 else plane.c.ipv4
-    if ipv6:
-        store_pointer(plane.c.ipv6, lines)
-    else:
-        store_pointer(plane.c.ipv4, lines)
-    plane.n_lined[ipv6] = n_lined
-    plane.n_elsewhere[ipv6] = n_elsewhere
-    readers_retire(&plane.readers, old, lines_bytes(log2_lines_of(old)), 0)
-    plane_settle(plane)
-    measure(plane)
-
-
-cdef bint plane_put_address(const Plane* plane, VnasLines* lines, int32_t row, uint64_t hi, uint64_t lo, uint16_t vlan,
-                            int32_t vnas) noexcept nogil:
-    cdef bint ipv6 = not is_ipv4(hi, lo)
-    cdef uint32_t key
-    cdef VnasLine* line = line_of(plane, lines, ipv6, hi, lo, vlan, &key)
-    return put_in_line(line, key, <uint32_t>row + VNAS_FIRST_IPV6_ROW if ipv6 else <uint32_t>vlan << 20 | owner_of(vnas))
-
-
-cdef void plane_add_address(Plane* plane, int32_t row, uint64_t hi, uint64_t lo, uint16_t vlan, int32_t vnas) noexcept nogil:
-    cdef bint ipv6 = not is_ipv4(hi, lo)
-    cdef VnasIpv6Row* place = &plane.c.ipv6_rows[row + VNAS_FIRST_IPV6_ROW]
-    begin_change(plane.c.address_changes)
-    if ipv6:
-        place.hi = hi
-        place.lo = lo
-        place.value = <uint32_t>vlan << 20 | owner_of(vnas)
-    if plane_put_address(plane, plane.c.ipv6 if ipv6 else plane.c.ipv4, row, hi, lo, vlan, vnas):
-        plane.n_lined[ipv6] += 1
-    else:
-        plane.n_elsewhere[ipv6] += 1
-    end_change(plane.c.address_changes)
-
-
-cdef void plane_remove_address(Plane* plane, int32_t row, uint64_t hi, uint64_t lo, uint16_t vlan) noexcept nogil:
-    cdef bint ipv6 = not is_ipv4(hi, lo)
-    cdef uint32_t key
-    cdef VnasLine* line = line_of(plane, plane.c.ipv6 if ipv6 else plane.c.ipv4, ipv6, hi, lo, vlan, &key)
-    cdef int i
-    for i in range(VNAS_LINE_SLOTS):
-        if line.keys[i] == key and line.values[i] != 0 and (
-                line.values[i] == <uint32_t>row + VNAS_FIRST_IPV6_ROW if ipv6 else line.values[i] >> 20 == vlan):
-            begin_change(plane.c.address_changes)
-            store_word(line.values[i], 0)
-            store_word(line.keys[i], 0)     # or it would hide the same address on another VLAN behind it
-            end_change(plane.c.address_changes)
-            plane.n_lined[ipv6] -= 1
+    cdef Retired* retired = readers_first_free(&plane.readers)
+    cdef size_t n_bytes
+    while retired != NULL:
+        if retired.memory != NULL:      # a piece at a time: to unmap 64 MiB of small pages takes 7 ms
+            n_bytes = min(retired.n_bytes, <size_t>retired.slot)
+            unmap(retired.memory, n_bytes)
+            retired.memory = <char*>retired.memory + n_bytes
+            retired.n_bytes -= n_bytes
+            if retired.n_bytes == 0:
+                readers_drop_first(&plane.readers)
             return
-    # A reader may just be asking the control plane for it: it has changed for it too.
-    begin_change(plane.c.address_changes)
-    end_change(plane.c.address_changes)
-    plane.n_elsewhere[ipv6] -= 1
+        store_answers(plane, retired.slot, <uint32_t>retired.n_bytes, 0)
+        plane.free_slots[plane.n_free_slots] = retired.slot
+        plane.n_free_slots += 1
+        readers_drop_first(&plane.readers)
+        retired = readers_first_free(&plane.readers)
 
 
-# ---- answers --------------------------------------------------------------------------------------------------------
+cdef void plane_measure(Plane* plane) noexcept nogil:
+    plane.c.bytes = (lines_bytes(plane.c.ipv4) + lines_bytes(plane.c.ipv6) + plane.n_lined[IPV6] * sizeof(VnasIpv6Row)
+                     + <size_t>plane.n_slots * plane.width * sizeof(int32_t))
 
-cdef int lay_out(Plane* plane, uint32_t width, uint32_t slot_capacity) except -1:
-    """Give each slot `width` answers, and room for so many slots; all at once for whoever reads."""
-    cdef VnasPorts* old = plane.c.ports
-    cdef VnasPorts* made = <VnasPorts*>map_zeroed(PAGE)
-    cdef uint32_t* free_slots = <uint32_t*>malloc(slot_capacity * sizeof(uint32_t))
-    cdef uint32_t slot, place
-    readers_reserve(&plane.readers, 3 + plane.n_slots)
+
+# ---- a layout of the answers, made aside ----------------------------------------------------------------------------
+
+cdef inline uint32_t room_for_slots(uint32_t width, uint32_t n_slots) noexcept nogil:
+    return max(min(ROOM // width, <uint32_t>(2 * VNAS_PLACES + FIRST_SLOTS)), max(<uint32_t>FIRST_SLOTS, 2 * n_slots))
+
+
+cdef int begin_layout(Plane* plane, uint32_t width, uint32_t slot_capacity) except -1:
+    """Begin to give each slot `width` answers, and room for so many slots, in place of what was begun before."""
+    cdef size_t n_bytes = answers_bytes(width, slot_capacity)
+    cdef VnasPorts* made
+    cdef void* free_slots
+    unmap_ports(plane.next_ports.ports, answers_bytes(plane.next_ports.width, plane.next_ports.slot_capacity))
+    memset(&plane.next_ports, 0, sizeof(NextPorts))
+    if <uint64_t>width * plane.n_slots >= <uint64_t>1 << 32:
+        raise MemoryError(f"the answers of {width} VNASs on {plane.n_slots} ports are more than 2**32")
+    if plane.free_capacity < slot_capacity:
+        free_slots = enlarge(plane.free_slots, plane.free_capacity * sizeof(uint32_t), slot_capacity * sizeof(uint32_t))
+        if free_slots == NULL:
+            raise MemoryError(f"no memory for {slot_capacity} free slots")
+        plane.free_slots = <uint32_t*>free_slots
+        plane.free_capacity = slot_capacity
+    made = <VnasPorts*>map_small_pages(PAGE)
     if made != NULL:
-        made.answers = <int32_t*>map_zeroed(answers_bytes(width, slot_capacity))
-        made.directory = <uint32_t*>map_zeroed(2 * VNAS_PLACES * sizeof(uint32_t))
-    if made == NULL or made.answers == NULL or made.directory == NULL or free_slots == NULL:
-        free(free_slots)
-        if made != NULL:
-            if made.answers != NULL:
-                unmap(made.answers, answers_bytes(width, slot_capacity))
-            if made.directory != NULL:
-                unmap(made.directory, 2 * VNAS_PLACES * sizeof(uint32_t))
-            unmap(made, PAGE)
+        made.answers = <int32_t*>map_small_pages(n_bytes)
+        made.directory = <uint32_t*>map_small_pages(DIRECTORY_PAGES * PAGE)
+        if made.answers == NULL or made.directory == NULL:
+            unmap_ports(made, n_bytes)
+            made = NULL
+    if made == NULL:
         raise MemoryError(f"no memory for the answers of {width} VNASs on {slot_capacity} ports")
-    fill_slot(made.answers + NO_PORT_SLOT * width, width, -2 + VNAS_STORED)
-    fill_slot(made.answers + ASK_SLOT * width, width, VNAS_ASK)
-    for slot in range(max(plane.n_slots, <uint32_t>FIRST_SLOT)):
-        if slot >= FIRST_SLOT:
-            copy_answers(made.answers + <size_t>slot * width, old.answers + <size_t>slot * plane.width, plane.width)
-        begin_slot(made.answers + <size_t>slot * width)
-    if old != NULL:
-        for place in range(2 * VNAS_PLACES):
-            if old.directory[place] != 0:
-                made.directory[place] = old.directory[place] // plane.width * width
-        memcpy(free_slots, plane.free_slots, plane.n_free_slots * sizeof(uint32_t))
-        free(plane.free_slots)
-    else:
-        plane.n_slots = FIRST_SLOT
-    store_pointer(plane.c.ports, made)
-    if old != NULL:
-        readers_retire(&plane.readers, old.answers, answers_bytes(plane.width, plane.slot_capacity), 0)
-        readers_retire(&plane.readers, old.directory, 2 * VNAS_PLACES * sizeof(uint32_t), 0)
-        readers_retire(&plane.readers, old, PAGE, 0)
-    plane.free_slots = free_slots
-    plane.width = width
-    plane.slot_capacity = slot_capacity
-    plane_settle(plane)
+    if wants_huge_pages(width, plane.n_slots):
+        prefer_huge_pages(made.answers, n_bytes, True)
+    plane.next_ports.ports = made
+    plane.next_ports.width = width
+    plane.next_ports.slot_capacity = slot_capacity
     return 0
+
+
+cdef void fill_some(Plane* plane) noexcept nogil:
+    """Fill or copy at most STEP answers of one slot."""
+    cdef NextPorts* following = &plane.next_ports
+    cdef int32_t* answers = following.ports.answers + <size_t>following.slot * following.width
+    cdef uint32_t begin = following.filled, i
+    cdef uint32_t end = min(begin + STEP, following.width if following.slot < FIRST_SLOT else plane.width)
+    if following.slot < FIRST_SLOT:
+        for i in range(begin, end):
+            answers[i] = -2 + VNAS_STORED if following.slot == NO_PORT_SLOT else VNAS_ASK
+    else:
+        copy_answers(answers, plane.c.ports.answers + <size_t>following.slot * plane.width, begin, end)
+    if begin == 0:
+        begin_slot(answers)
+    following.filled = end
+    if end == (following.width if following.slot < FIRST_SLOT else plane.width):
+        following.slot += 1
+        following.filled = 0
+
+
+cdef void copy_page(Plane* plane) noexcept nogil:
+    """Copy a page of the directory: where in the answers each port's slot begins."""
+    cdef const uint32_t* source = plane.c.ports.directory + plane.next_ports.page * IN_A_PAGE
+    cdef uint32_t* target = plane.next_ports.ports.directory + plane.next_ports.page * IN_A_PAGE
+    cdef uint32_t i
+    for i in range(<uint32_t>IN_A_PAGE):
+        if source[i] != 0:
+            target[i] = source[i] // plane.width * plane.next_ports.width
+
+
+cdef bint layout_step(Plane* plane) noexcept nogil:
+    """Make some more of it; True when it is all there, and used."""
+    cdef NextPorts* following = &plane.next_ports
+    cdef VnasPorts* old = plane.c.ports
+    cdef size_t n_bytes = answers_bytes(plane.width, plane.slot_capacity)
+    if following.slot < plane.n_slots:
+        fill_some(plane)
+        return False
+    while following.page < DIRECTORY_PAGES and not plane.touched[following.page // 64] >> (following.page % 64) & 1:
+        following.page += 1
+    if following.page < DIRECTORY_PAGES:
+        copy_page(plane)
+        following.page += 1
+        return False
+    store_pointer(plane.c.ports, following.ports)
+    if old != NULL:
+        readers_retire(&plane.readers, old.answers, n_bytes, HUGE_PAGE if wants_huge_pages(plane.width, 0) else HUGE_PAGE // 8)
+        readers_retire(&plane.readers, old.directory, DIRECTORY_PAGES * PAGE, HUGE_PAGE // 8)
+        readers_retire(&plane.readers, old, PAGE, PAGE)
+    plane.width = following.width
+    plane.slot_capacity = following.slot_capacity
+    memset(following, 0, sizeof(NextPorts))
+    plane_measure(plane)
+    return True
+
+
+cdef void finish_layout(Plane* plane) noexcept nogil:
+    while not layout_step(plane):
+        pass
+
+
+cdef int advance(Plane* plane, uint32_t n_steps) except -1:
+    cdef uint32_t n
+    readers_reserve(&plane.readers, 8 + plane.n_slots)
+    if plane.readers.first != plane.readers.end:
+        plane_settle(plane)
+    for n in range(n_steps):
+        if plane.next_ports.ports == NULL or layout_step(plane):
+            break
+    return 0
+
+
+cdef int plane_advance(Plane* plane) except -1:
+    return advance(plane, 2)
 
 
 cdef int plane_reserve_vnas(Plane* plane, int32_t vnas) except -1:
     cdef uint32_t needed = owner_of(vnas) + 1
     cdef uint32_t width = plane.width - SKEW
-    if needed <= width:
-        return 0
-    while width < needed:
+    # So many steps that all is done before the eighth of the numbers that was left is used up.
+    advance(plane, (plane.n_slots + plane.n_touched + 4) * 8 // min(width, <uint32_t>STEP) + 1)
+    while needed > width - width // 8 and width < MOST_WIDTH:
         width *= 2
-    lay_out(plane, width + SKEW, plane.slot_capacity)
-    measure(plane)
+    if width > plane.width - SKEW and width > plane.next_ports.width:
+        begin_layout(plane, width + SKEW, room_for_slots(width + SKEW, plane.n_slots))
+    if needed > plane.width - SKEW:
+        finish_layout(plane)
     return 0
 
 
+# ---- answers --------------------------------------------------------------------------------------------------------
+
 cdef bint plane_affords_slot(const Plane* plane, int32_t n_sockets) noexcept nogil:
-    if <uint64_t>(plane.n_slots + 1) * plane.width >= <uint64_t>1 << 32:
+    if <uint64_t>(plane.n_slots + 1) * max(plane.width, plane.next_ports.width) >= <uint64_t>1 << 32:
         return False
     return (<uint64_t>(plane.n_slots - plane.n_free_slots) * plane.width <= FREE_ANSWERS
             or <uint64_t>n_sockets * ANSWERS_A_SOCKET >= plane.width)
@@ -324,38 +249,64 @@ cdef bint plane_affords_slot(const Plane* plane, int32_t n_sockets) noexcept nog
 
 cdef uint32_t plane_take_slot(Plane* plane) except 0:
     cdef uint32_t slot
-    readers_reserve(&plane.readers, 4 + plane.n_slots)
+    readers_reserve(&plane.readers, 8 + plane.n_slots)
     if plane.n_free_slots != 0:
         plane.n_free_slots -= 1
         slot = plane.free_slots[plane.n_free_slots]
     else:
-        if plane.n_slots == plane.slot_capacity:
-            lay_out(plane, plane.width, 2 * plane.slot_capacity)
         slot = plane.n_slots
+        if slot == plane.slot_capacity or (plane.next_ports.ports != NULL and slot == plane.next_ports.slot_capacity):
+            begin_layout(plane, max(plane.width, plane.next_ports.width), 2 * slot)
+            finish_layout(plane)
+        elif slot == plane.slot_capacity - plane.slot_capacity // 8 and plane.next_ports.ports == NULL:
+            begin_layout(plane, plane.width, 2 * plane.slot_capacity)
+        if wants_huge_pages(plane.width, slot + 1) and not wants_huge_pages(plane.width, slot):
+            prefer_huge_pages(plane.c.ports.answers, answers_bytes(plane.width, plane.slot_capacity), True)
         plane.n_slots += 1
-        measure(plane)
+        plane_measure(plane)
     begin_slot(plane.c.ports.answers + <size_t>slot * plane.width)
+    if plane.next_ports.ports != NULL:
+        begin_slot(plane.next_ports.ports.answers + <size_t>slot * plane.next_ports.width)
     return slot
 
 
-cdef void plane_give_slot(Plane* plane, uint32_t slot) noexcept nogil:
+cdef void plane_give_slot(Plane* plane, uint32_t slot, int32_t vnas) noexcept nogil:
     if slot >= FIRST_SLOT:
-        readers_retire(&plane.readers, NULL, 0, slot)
+        readers_retire(&plane.readers, NULL, owner_of(vnas), slot)
         plane_settle(plane)
 
 
 cdef void plane_copy_slot(Plane* plane, uint32_t source, uint32_t target) noexcept nogil:
-    copy_answers(plane.c.ports.answers + <size_t>target * plane.width,
-                 plane.c.ports.answers + <size_t>source * plane.width, plane.width)
+    cdef const int32_t* answers = plane.c.ports.answers + <size_t>source * plane.width
+    copy_answers(plane.c.ports.answers + <size_t>target * plane.width, answers, 0, plane.width)
+    if plane.next_ports.ports != NULL:
+        copy_answers(plane.next_ports.ports.answers + <size_t>target * plane.next_ports.width, answers, 0, plane.width)
 
 
 cdef void plane_point(Plane* plane, uint32_t family, uint32_t place, uint32_t slot) noexcept nogil:
-    store_word(plane.c.ports.directory[family * VNAS_PLACES + place], slot * plane.width)
+    point(plane, family * VNAS_PLACES + place, slot)
+
+
+cdef inline void point(Plane* plane, uint32_t place, uint32_t slot) noexcept nogil:
+    cdef uint64_t* pages = &plane.touched[place // IN_A_PAGE // 64]
+    cdef uint64_t page = <uint64_t>1 << (place // IN_A_PAGE % 64)
+    if not pages[0] & page:
+        pages[0] |= page
+        plane.n_touched += 1
+    store_word(plane.c.ports.directory[place], slot * plane.width)
+    if plane.next_ports.ports != NULL:
+        plane.next_ports.ports.directory[place] = slot * plane.next_ports.width
+
+
+cdef inline void store_answers(Plane* plane, uint32_t slot, uint32_t owner, int32_t stored) noexcept nogil:
+    store_answer(plane.c.ports.answers[<size_t>slot * plane.width + owner], stored)
+    if plane.next_ports.ports != NULL:
+        plane.next_ports.ports.answers[<size_t>slot * plane.next_ports.width + owner] = stored
 
 
 cdef void plane_put(Plane* plane, uint32_t slot, int32_t vnas, int32_t stored) noexcept nogil:
     if slot >= FIRST_SLOT and owner_of(vnas) != VNAS_ELSEWHERE:
-        store_answer(plane.c.ports.answers[<size_t>slot * plane.width + owner_of(vnas)], stored)
+        store_answers(plane, slot, owner_of(vnas), stored)
 
 
 cdef int32_t plane_get(const Plane* plane, uint32_t slot, int32_t vnas) noexcept nogil:
@@ -363,24 +314,13 @@ cdef int32_t plane_get(const Plane* plane, uint32_t slot, int32_t vnas) noexcept
 
 
 cdef int plane_check(const Plane* plane) except -1:
-    cdef uint32_t slot
+    cdef uint32_t i, owner
     assert plane.n_free_slots + FIRST_SLOT <= plane.n_slots <= plane.slot_capacity, "plane: the slots' counts disagree"
     assert plane.c.address_changes % 2 == 0, "plane: a change of an address was begun and not ended"
-    free_slots = {plane.free_slots[slot] for slot in range(plane.n_free_slots)}
+    free_slots = {plane.free_slots[i] for i in range(plane.n_free_slots)}
     assert len(free_slots) == plane.n_free_slots, "plane: a slot was given back twice"
     for slot in free_slots:
         assert FIRST_SLOT <= slot < plane.n_slots, "plane: a free slot outside the answers"
+        for owner in range(VNAS_FIRST_OWNER, plane.width):
+            assert plane.c.ports.answers[<size_t>slot * plane.width + owner] == 0, "plane: a free slot has answers"
     return 0
-
-
-cdef int plane_find_address(const Plane* plane, int32_t row, uint64_t hi, uint64_t lo, uint16_t vlan, int32_t vnas) noexcept nogil:
-    cdef bint ipv6 = not is_ipv4(hi, lo)
-    cdef uint32_t key
-    cdef uint32_t value = <uint32_t>vlan << 20 | owner_of(vnas)
-    cdef const VnasIpv6Row* place = &plane.c.ipv6_rows[row + VNAS_FIRST_IPV6_ROW]
-    cdef const VnasLine* line = line_of(plane, plane.c.ipv6 if ipv6 else plane.c.ipv4, ipv6, hi, lo, vlan, &key)
-    cdef int i
-    for i in range(VNAS_LINE_SLOTS):
-        if line.keys[i] == key and line.values[i] == (<uint32_t>row + VNAS_FIRST_IPV6_ROW if ipv6 else value):
-            return 1 if not ipv6 or (place.hi == hi and place.lo == lo and place.value == value) else -1
-    return 0 if line.values[VNAS_LINE_SLOTS] == VNAS_ELSEWHERE else -1

@@ -7,7 +7,7 @@ from vnasfast.tables.plane cimport Plane
 from vnasfast.tables.sockets cimport PortRow, SocketTable
 
 cdef int32_t port_take(SocketTable* table, uint32_t protocol, uint16_t port) except -1
-cdef void port_give(SocketTable* table, Plane* plane, int32_t row) noexcept nogil
+cdef void port_give(SocketTable* table, Plane* plane, int32_t row, int32_t vnas) noexcept nogil     # of its last socket
 cdef int port_reserve(SocketTable* table, Plane* plane, const HashSeed* seed, int32_t row, bint one_family) except -1
 
 # The endpoint of the ANY socket that comes first in a VNAS, for a family; -1: it has none. Plain sockets have no endpoint.

@@ -14,12 +14,13 @@ cdef struct ProcessRow:
     int32_t previous_sibling
     int32_t next_sibling
     int32_t first_socket    # linked through the socket rows
-    Usage closed            # of its sockets that are closed; open sockets hold their own
 
 cdef struct ProcessTable:
     HashIndex index         # PID → row
     RowPool pool
     ProcessRow* rows        # row 0 is process 1
+    Usage* closed           # by row: of its sockets that are closed; open sockets hold their own
+    size_t closed_bytes
 
 cdef inline int32_t process_find(const ProcessTable* table, const HashSeed* seed, int32_t pid) noexcept nogil:
     cdef uint32_t tag = index_tag(hash_word(seed, <uint32_t>pid))

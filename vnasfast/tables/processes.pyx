@@ -1,12 +1,15 @@
 """The process table."""
 
 from libc.stdint cimport int32_t, uint32_t
+from libc.string cimport memset
 
 from vnasfast.tables.hashing cimport HashSeed, hash_word
 from vnasfast.tables.index cimport (
     INDEX_COMPACT,
     index_add, index_free, index_init, index_remove, index_reserve, index_tag, pool_free, pool_give, pool_take,
 )
+from vnasfast.tables.memory cimport give_back
+from vnasfast.tables.usage cimport Usage, usage_reserve
 
 
 cdef int process_init(ProcessTable* table) except -1:
@@ -16,6 +19,8 @@ cdef int process_init(ProcessTable* table) except -1:
 cdef void process_free(ProcessTable* table) noexcept nogil:
     index_free(&table.index)
     pool_free(&table.pool, <void**>&table.rows)
+    give_back(table.closed, table.closed_bytes)
+    table.closed = NULL
 
 
 cdef inline void link_child(ProcessTable* table, int32_t parent, int32_t child) noexcept nogil:
@@ -31,8 +36,11 @@ cdef inline void link_child(ProcessTable* table, int32_t parent, int32_t child) 
 cdef int32_t process_add(ProcessTable* table, const HashSeed* seed, int32_t pid, int32_t parent, int32_t vnas) except -1:
     cdef int32_t row
     index_reserve(&table.index)
+    usage_reserve(&table.closed, &table.closed_bytes, table.pool.n_rows + 1)
     row = pool_take(&table.pool, <void**>&table.rows, sizeof(ProcessRow))
     table.rows[row].pid = pid
+    if table.closed[row].packets != 0:
+        memset(&table.closed[row], 0, sizeof(Usage))
     table.rows[row].vnas = vnas
     table.rows[row].first_child = -1
     table.rows[row].first_socket = -1

@@ -18,15 +18,15 @@ cdef extern from *:
 
 cdef struct Retired:
     uint64_t epoch
-    void* memory            # to be unmapped; NULL: `slot` of the answers is to be used again
-    size_t n_bytes
+    void* memory            # to be unmapped, `slot` bytes at a time; NULL: `slot` of the answers is to be used again
+    size_t n_bytes          # of the memory; or the owner whose answer is to be cleared
     uint32_t slot
 
 cdef struct Readers:
     uint64_t epoch
     uint64_t active[2]
-    Retired* retired        # in order of their epochs
-    uint32_t n_retired
+    Retired* retired        # from `first` to before `end`, in order of their epochs
+    uint32_t first, end
     uint32_t capacity
 
 cdef inline uint32_t readers_enter(Readers* readers) noexcept nogil:
@@ -41,5 +41,7 @@ cdef inline void readers_leave(Readers* readers, uint32_t parity) noexcept nogil
 # One writer at a time. Room for what is to be retired is made before anything is unlinked, so that retiring can't fail.
 cdef int readers_reserve(Readers* readers, uint32_t n) except -1
 cdef void readers_retire(Readers* readers, void* memory, size_t n_bytes, uint32_t slot) noexcept nogil
-# The first of those retired that nobody can see any more, taken off the list; False where there is none.
-cdef bint readers_next_free(Readers* readers, Retired* free) noexcept nogil
+# The first of those retired, if nobody can see it any more; else NULL.
+cdef Retired* readers_first_free(Readers* readers) noexcept nogil
+cdef void readers_drop_first(Readers* readers) noexcept nogil
+cdef void readers_free(Readers* readers) noexcept nogil

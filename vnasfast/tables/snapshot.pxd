@@ -14,7 +14,7 @@ from vnasfast.tables.tables cimport Tables
 
 cdef class FrozenTables(Tables):
     cdef Image image            # what the arrays lie in
-    cdef Image counters         # of the sockets, for this process alone
+    cdef Image counters         # for this process alone
     cdef VnasPorts ports
     cdef readonly dict names
     cdef bint frozen

@@ -161,10 +161,12 @@ cdef void forget_memory(MachineTables* c) noexcept nogil:
     for i in range(arrays.n):
         arrays.rows[i].pointer[0] = NULL
     c.plane.c.ports = NULL
+    memset(&c.plane.next_lines, 0, sizeof(c.plane.next_lines))
+    memset(&c.plane.next_ports, 0, sizeof(c.plane.next_ports))
     c.plane.c.address_changes = 0
     memset(&c.plane.readers, 0, sizeof(c.plane.readers))
-    c.sockets.usage = NULL
-    c.sockets.usage_bytes = 0
+    c.sockets.usage = c.vnases.closed = c.processes.closed = NULL
+    c.sockets.usage_bytes = c.vnases.closed_bytes = c.processes.closed_bytes = 0
     memset(&c.outcomes, 0, sizeof(c.outcomes))
     c.image = NULL
 
@@ -214,7 +216,6 @@ def freeze_tables(Tables tables not None, names):
     cdef Image image
     cdef Header* made
     cdef uint64_t end = sizeof(Header)
-    cdef int32_t row
     cdef int i
     memset(&header, 0, sizeof(Header))
     memcpy(header.magic, <const char*>MAGIC, sizeof(header.magic))
@@ -236,13 +237,7 @@ def freeze_tables(Tables tables not None, names):
     memcpy(image.base + header.text.at, <const char*>text, len(text))
     for i in range(arrays.n):
         image_copy(image.base + header.sections[i].at, <const uint8_t*>arrays.rows[i].pointer[0], arrays.rows[i].n_bytes)
-        if arrays.rows[i].pointer == <void**>&c.vnases.rows:
-            for row in range(c.vnases.pool.n_rows):
-                memset(&(<VnasRow*>(image.base + header.sections[i].at))[row].closed, 0, sizeof(Usage))
-        elif arrays.rows[i].pointer == <void**>&c.processes.rows:
-            for row in range(c.processes.pool.n_rows):
-                memset(&(<ProcessRow*>(image.base + header.sections[i].at))[row].closed, 0, sizeof(Usage))
-        elif arrays.rows[i].pointer == <void**>&c.sockets.endpoints:
+        if arrays.rows[i].pointer == <void**>&c.sockets.endpoints:
             freeze_members(c, image.base, <Endpoint*>(image.base + header.sections[i].at), members.at)
     made.checksum = checksum(image.base + CHECKED_FROM, image.n_bytes - CHECKED_FROM)
     image.seal()
@@ -366,8 +361,10 @@ def open_tables(Image image not None, str name not None):
     c = header.tables
     if not place_arrays(&c, &tables.ports, image):
         raise SnapshotError(name, "its sections contradict each other: freeze the tables again")
-    tables.counters = Image((<size_t>c.sockets.pool.n_rows + 1) * sizeof(Usage))
-    c.sockets.usage = <Usage*>tables.counters.base
+    tables.counters = Image((<size_t>c.vnases.pool.n_rows + c.processes.pool.n_rows + c.sockets.pool.n_rows + 1) * sizeof(Usage))
+    c.vnases.closed = <Usage*>tables.counters.base
+    c.processes.closed = c.vnases.closed + c.vnases.pool.n_rows
+    c.sockets.usage = c.processes.closed + c.processes.pool.n_rows
     c.image = image.base
     text = json.loads((<const char*>image.base)[header.text.at:header.text.at + header.text.n_bytes])
     tables.interfaces = InterfaceNames.of_state(text["interfaces"])

@@ -57,6 +57,8 @@ cdef struct PortRow:
     uint32_t slots[2]               # IPv4, IPv6: of the data plane's answers; one and the same until they differ
     uint32_t n_vnases[2]            # IPv4, IPv6: with ANY sockets here
     uint32_t vnas_sum[2]            # of their numbers: with one it names it
+    uint32_t next_slots[2]          # answers of its own that are being filled; 0: none
+    int32_t filled                  # the answers of the sockets before this one are in them
     int32_t n_sockets
     int32_t first, last             # sockets in order of registration
     uint32_t place                  # in the directory: protocol number << 16 | port
@@ -102,11 +104,6 @@ cdef inline int32_t endpoint_find(const SocketTable* table, const HashSeed* seed
         position = (position + 1) & table.endpoint_index.mask
     return -1
 
-cdef inline size_t usage_room(const SocketTable* table) noexcept nogil:
-    return table.usage_bytes // sizeof(Usage)
-
-# Moves the counters: nobody may count meanwhile.
-cdef int usage_enlarge(SocketTable* table) except -1
 cdef int socket_init(SocketTable* table) except -1
 cdef void socket_free(SocketTable* table) noexcept nogil
 # The caller has checked that it may be bound, and links the socket to its process.

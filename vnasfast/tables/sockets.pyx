@@ -11,14 +11,13 @@ from vnasfast.tables.index cimport (
     INDEX_COMPACT,
     index_add, index_free, index_init, index_remove, index_reserve, pool_free, pool_give, pool_take,
 )
-from vnasfast.tables.memory cimport enlarge, give_back
+from vnasfast.tables.memory cimport give_back
 from vnasfast.tables.plane cimport (
-    ASK_SLOT, VNAS_STORED, Plane, plane_get, plane_has_owner, plane_point,
+    ASK_SLOT, VNAS_STORED, Plane, plane_advance, plane_get, plane_has_owner, plane_point,
 )
 from vnasfast.tables.ports cimport (
     answers_put, answers_refresh, count_vnas, families_of, port_give, port_reserve, port_take,
 )
-from vnasfast.tables.readers cimport readers_reserve
 from vnasfast.typedefs cimport NO_SOCKET
 
 cdef enum:
@@ -178,16 +177,6 @@ cdef bint socket_in_use(const SocketTable* table, const Plane* plane, const Hash
             or forbids(table, endpoint_find(table, seed, row, vnas, hi, lo, True), sharing))
 
 
-cdef int usage_enlarge(SocketTable* table) except -1:
-    cdef size_t n_bytes = max(2 * table.usage_bytes, <size_t>4096)
-    cdef void* usage = enlarge(table.usage, table.usage_bytes, n_bytes)
-    if usage == NULL:
-        raise MemoryError(f"no memory for the counters of {n_bytes // sizeof(Usage)} sockets")
-    table.usage = <Usage*>usage
-    table.usage_bytes = n_bytes
-    return 0
-
-
 cdef void link_socket(SocketTable* table, int32_t port_row, int32_t socket) noexcept nogil:
     """Put a socket last on its port."""
     cdef PortRow* port = &table.ports[port_row]
@@ -213,6 +202,8 @@ cdef void unlink_socket(SocketTable* table, int32_t port_row, int32_t socket) no
         table.rows[row.next_on_port].previous_on_port = row.previous_on_port
     else:
         port.last = row.previous_on_port
+    if port.filled == socket:
+        port.filled = row.next_on_port
     port.n_sockets -= 1
 
 
@@ -235,7 +226,7 @@ cdef int32_t socket_add(SocketTable* table, Plane* plane, const HashSeed* seed, 
     cdef int families = 0
     cdef SocketRow* row
     try:
-        readers_reserve(&plane.readers, 8 + plane.n_slots)
+        plane_advance(plane)
         port_row = port_take(table, protocol, port)
         port_reserve(table, plane, seed, port_row, any_address and (v6only or family_of(hi, lo) == IPV4))
         if hi != 0 or lo != 0 or v6only or not may_be_plain(table, plane, port_row, vnas):
@@ -246,7 +237,7 @@ cdef int32_t socket_add(SocketTable* table, Plane* plane, const HashSeed* seed, 
             endpoint_row = endpoint_take(table, seed, port_row, vnas, hi, lo, v6only)
     except MemoryError:
         if port_row >= 0 and table.ports[port_row].n_sockets == 0:
-            port_give(table, plane, port_row)
+            port_give(table, plane, port_row, vnas)
         pool_give(&table.pool, socket)
         raise
     table.last_order += 2
@@ -281,7 +272,7 @@ cdef void socket_remove(SocketTable* table, Plane* plane, const HashSeed* seed, 
     row.order = 0
     if table.ports[port_row].n_sockets == 0:
         # Before its answer goes: else a reader might see NO_SOCKET, which was never right.
-        port_give(table, plane, port_row)
+        port_give(table, plane, port_row, vnas)
     elif endpoint_row >= 0:
         count_vnas(&table.ports[port_row], vnas, families, families_of(table, seed, port_row, vnas))
         answers_refresh(table, plane, seed, port_row, vnas)

@@ -15,11 +15,10 @@ from vnasfast.tables.readers cimport atomic_store
 from vnasfast.tables.processes cimport process_add, process_find, process_free, process_init, process_remove
 from vnasfast.tables.routes cimport route_add, route_find, route_free, route_init, route_interface, route_remove
 from vnasfast.tables.sockets cimport (
-    SocketRow, protocol_number, socket_add, socket_free, socket_in_use, socket_init,
-    socket_remove, usage_enlarge, usage_room,
+    SocketRow, protocol_number, socket_add, socket_free, socket_in_use, socket_init, socket_remove,
 )
 from vnasfast.tables.tally cimport tallies_move
-from vnasfast.tables.usage cimport Usage, usage_add
+from vnasfast.tables.usage cimport Usage, usage_add, usage_reserve
 from vnasfast.tables.vnases cimport vnas_acquire, vnas_find, vnas_free, vnas_init, vnas_release
 
 from vnasfast.errors import AddressInUse, AddressNotAvailable, InvalidValue, NoSuchProcess, NoSuchSocket, ProcessExists
@@ -30,6 +29,13 @@ cdef bytes address_bytes(uint64_t hi, uint64_t lo):
     words[0] = hi
     words[1] = lo
     return (<char*>words)[:16]
+
+
+cdef inline const uint8_t* octets(bytes address) except NULL:
+    """The 16 bytes of an address. A memory view of them would take 1,500 instructions."""
+    if len(address) != 16:
+        raise InvalidValue(f"an address has 16 bytes here, not {len(address)}")
+    return <const uint8_t*><const char*>address
 
 
 cdef void tables_free(MachineTables* tables) noexcept nogil:
@@ -135,11 +141,11 @@ cdef class Tables:
     # ---- interface addresses ----------------------------------------------------------------------------------------
 
     @cython.critical_section
-    def validate(self, int32_t pid, const uint8_t[::1] address not None, str interface not None, uint16_t vlan):
+    def validate(self, int32_t pid, bytes address not None, str interface not None, uint16_t vlan):
         """Register (VLAN, address) for the VNAS of a process; False when it is registered already."""
         cdef int32_t number = self.interfaces.acquire(interface)    # first: what runs Python may let other threads change things
         cdef int32_t row = process_find(&self.c.processes, &self.c.seed, pid)
-        cdef uint64_t hi = load64(&address[0]), lo = load64(&address[8])
+        cdef uint64_t hi = load64(octets(address)), lo = load64(octets(address) + 8)
         cdef int32_t vnas
         if row < 0 or address_find(&self.c.addresses, &self.c.seed, hi, lo, vlan) >= 0:
             self.interfaces.release(number)
@@ -158,10 +164,10 @@ cdef class Tables:
         return True
 
     @cython.critical_section
-    def invalidate(self, int32_t pid, const uint8_t[::1] address not None, uint16_t vlan):
+    def invalidate(self, int32_t pid, bytes address not None, uint16_t vlan):
         """Take (VLAN, address) away if it is registered with the process's VNAS; else False."""
         cdef int32_t vnas = self.c.processes.rows[self.process_row(pid)].vnas
-        cdef int32_t row = address_find(&self.c.addresses, &self.c.seed, load64(&address[0]), load64(&address[8]), vlan)
+        cdef int32_t row = address_find(&self.c.addresses, &self.c.seed, load64(octets(address)), load64(octets(address) + 8), vlan)
         cdef int32_t number
         if row < 0 or self.c.addresses.rows[row].vnas != vnas:
             return False
@@ -193,10 +199,10 @@ cdef class Tables:
                 f"VNAS {self.c.vnases.rows[vnas].id} has a socket on this address, protocol and port {port}: close it, or let both"
                 " ask for port sharing"
             )
-        if usage_room(&self.c.sockets) <= <size_t>self.c.sockets.pool.n_rows:
+        if self.c.sockets.usage_bytes < (<size_t>self.c.sockets.pool.n_rows + 1) * sizeof(Usage):
             pthread_mutex_lock(&self.counting)      # the counters move
             try:
-                usage_enlarge(&self.c.sockets)
+                usage_reserve(&self.c.sockets.usage, &self.c.sockets.usage_bytes, self.c.sockets.pool.n_rows + 1)
             finally:
                 pthread_mutex_unlock(&self.counting)
         socket = socket_add(&self.c.sockets, &self.c.plane, &self.c.seed, number, port, hi, lo, v6only, sharing, vnas, process)
@@ -209,14 +215,14 @@ cdef class Tables:
         return socket
 
     @cython.critical_section
-    def bind(self, int32_t pid, uint8_t protocol, uint16_t port, const uint8_t[::1] address not None, bint v6only,
-             bint sharing, bint freebind):
+    def bind(self, int32_t pid, uint8_t protocol, uint16_t port, bytes address not None, bint v6only, bint sharing,
+             bint freebind):
         """Register a socket; its ID. The arguments' values have been checked."""
         cdef int32_t process = self.process_row(pid)
+        cdef uint64_t hi = load64(octets(address)), lo = load64(octets(address) + 8)
         pthread_rwlock_wrlock(&self.changing)
         try:
-            return self.bind_row(process, protocol_number(protocol), port, load64(&address[0]), load64(&address[8]), v6only,
-                                 sharing, freebind)
+            return self.bind_row(process, protocol_number(protocol), port, hi, lo, v6only, sharing, freebind)
         finally:
             pthread_rwlock_unlock(&self.changing)
 
@@ -234,9 +240,9 @@ cdef class Tables:
         self.closed[self.n_closed % CLOSED] = socket
         atomic_store(self.n_closed, self.n_closed + 1)
         tallies_move(self.tallies, socket, &self.c.sockets.usage[socket])
-        usage_add(&self.c.processes.rows[process].closed, &self.c.sockets.usage[socket])
-        usage_add(&self.c.vnases.rows[self.c.processes.rows[process].vnas].closed, &self.c.sockets.usage[socket])
         if self.c.sockets.usage[socket].packets != 0:
+            usage_add(&self.c.processes.closed[process], &self.c.sockets.usage[socket])
+            usage_add(&self.c.vnases.closed[self.c.processes.rows[process].vnas], &self.c.sockets.usage[socket])
             memset(&self.c.sockets.usage[socket], 0, sizeof(Usage))
         pthread_mutex_unlock(&self.counting)
         socket_remove(&self.c.sockets, &self.c.plane, &self.c.seed, socket, self.c.processes.rows[process].vnas)
@@ -306,7 +312,7 @@ cdef class Tables:
         return True
 
     @cython.critical_section
-    def source_address(self, int32_t pid, const uint8_t[::1] destination not None):
+    def source_address(self, int32_t pid, bytes destination not None):
         """Choose the source address of a packet from a process to a destination.
 
         Returns
@@ -315,7 +321,7 @@ cdef class Tables:
             16 bytes.
         """
         cdef int32_t vnas = self.c.processes.rows[self.process_row(pid)].vnas
-        cdef uint64_t hi = load64(&destination[0]), lo = load64(&destination[8])
+        cdef uint64_t hi = load64(octets(destination)), lo = load64(octets(destination) + 8)
         cdef int32_t interface = route_interface(&self.c.routes, &self.c.seed, hi, lo)
         cdef int32_t source
         cdef const AddressRow* row
@@ -331,9 +337,9 @@ cdef class Tables:
         return address_bytes(row.hi, row.lo)
 
     @cython.critical_section
-    def owns(self, int32_t vnas_id, const uint8_t[::1] address not None):
+    def owns(self, int32_t vnas_id, bytes address not None):
         """Tell whether an address is available to a VNAS without freebind."""
-        cdef uint64_t hi = load64(&address[0]), lo = load64(&address[8])
+        cdef uint64_t hi = load64(octets(address)), lo = load64(octets(address) + 8)
         cdef int32_t vnas = vnas_find(&self.c.vnases, &self.c.seed, vnas_id)
         return is_any(hi, lo) or is_loopback(hi, lo) or (
             vnas >= 0 and address_owned(&self.c.addresses, &self.c.seed, hi, lo, vnas)

@@ -8,6 +8,9 @@ cdef struct Usage:
     int64_t first_ns    # 0: no time was given yet
     int64_t last_ns
 
+# Room for n rows, zero until they are counted, in memory that grows without a copy; or MemoryError. Nobody may count meanwhile.
+cdef int usage_reserve(Usage** usage, size_t* n_bytes, size_t n) except -1
+
 cdef inline void usage_count(Usage* usage, uint64_t n_bytes, int64_t time_ns) noexcept nogil:
     usage.packets += 1
     usage.bytes += n_bytes

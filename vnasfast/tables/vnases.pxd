@@ -10,12 +10,13 @@ from vnasfast.tables.usage cimport Usage
 cdef struct VnasRow:
     int32_t id
     int32_t n_users     # processes and addresses
-    Usage closed        # of its sockets that are closed; open sockets hold their own
 
 cdef struct VnasTable:
     HashIndex index     # VNAS ID → row
     RowPool pool
     VnasRow* rows       # a row's number is the VNAS number
+    Usage* closed       # by row: of its sockets that are closed; open sockets hold their own
+    size_t closed_bytes
 
 cdef inline int32_t vnas_find(const VnasTable* table, const HashSeed* seed, int32_t vnas_id) noexcept nogil:
     cdef uint32_t tag = index_tag(hash_word(seed, <uint32_t>vnas_id))
