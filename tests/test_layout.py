@@ -31,10 +31,11 @@ ALLOWED = {
     "files": set(),
     "console": {"errors"},
     "commands": {"console"},
-    "tablefile": {"errors", "files", "parse", "tables", "values", "views", "machine"},
+    "tablefile": {"errors", "files", "linux", "parse", "tables", "values", "views", "machine"},
     "views": {"outcome", "errors", "parse", "tables", "dispatch", "values", "tablefile"},
     "snapshot": {"errors", "files", "parse", "tables", "values", "views"},
-    "machine": {"errors", "parse", "tables", "values", "tablefile", "bulk", "views", "snapshot"},
+    "linux": {"errors", "tables", "values"},
+    "machine": {"errors", "linux", "parse", "tables", "values", "tablefile", "bulk", "views", "snapshot"},
 }
 
 #: Who may import what nothing else may: the benchmark measures replays, a replay may be through this machine's tables.

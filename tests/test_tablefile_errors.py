@@ -348,3 +348,48 @@ def test_a_damaged_file_is_read_or_refused(text: str, damages: list[tuple[int, i
         assert error.line is None or 1 <= error.line <= text.count("\n") + 1  # noqa: PT017
     else:
         machine.check()
+
+
+SOCKET_53 = """[[sockets]]
+protocol = "udp"
+port = 53
+address = "192.0.2.1"
+pid = 5
+"""
+LINUX_SOCKET = f"""embodiment = 1
+policy = "linux"
+[[processes]]
+pid = 5
+vnas = 1
+[[addresses]]
+address = "192.0.2.1"
+vnas = 1
+interface = "eth0"
+{SOCKET_53}"""
+
+
+@pytest.mark.parametrize(
+    ("added", "line", "key", "problem"),
+    [
+        ('peer = "192.0.2.9"', 15, "sockets[0].peer", "write it like 192.0.2.1:4000"),
+        ('peer = "2001:db8::1:53"', 15, "sockets[0].peer", r"or \[2001:db8::1\]:4000"),
+        ('peer = "[2001:db8::1]:53"', 10, "sockets[0]", "of the family of the socket's own"),
+        ('peer = "192.0.2.9:0"', 15, "sockets[0].peer", "no port"),
+        ("uid = -1", 15, "sockets[0].uid", "no UID"),
+        ('device = ""', 15, "sockets[0].device", "no device"),
+        ("reuseadr = true", 15, "sockets[0].reuseadr", "did you mean reuseaddr"),
+        (f"sharing = true\ngroup = 1\n{SOCKET_53}group = 1", 22, "sockets[1].group", "can't share a port"),
+        (SOCKET_53, 15, "sockets[1]", "a Linux kernel refuses"),
+    ],
+)
+def test_mistakes_under_the_policy_linux(added, line, key, problem):
+    with pytest.raises(TableFileError, match=problem) as caught:
+        ServerMachine.from_toml(LINUX_SOCKET + added + "\n")
+    assert (caught.value.line, caught.value.key) == (line, key)
+
+
+def test_the_policy_is_named():
+    with pytest.raises(TableFileError, match=r"'linus' is no policy: it must be one of registration, linux, linux-6\.12"):
+        ServerMachine.from_toml('embodiment = 1\npolicy = "linus"\n')
+    with pytest.raises(TableFileError, match='it is of the policy linux: write policy = "linux" above all tables'):
+        ServerMachine.from_toml(LINUX_SOCKET.replace('policy = "linux"', "") + "uid = 5\n")

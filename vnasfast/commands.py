@@ -52,6 +52,7 @@ COMMANDS = {
         lasting=True,
     ),
     "who": Entry("vnasfast.host.who_cli", "Say which process of this machine gets a packet, and why."),
+    "verify": Entry("vnasfast.host.verify_cli", "Fuzz the policy linux against the running kernel."),
 }
 
 _EPILOG = """\b

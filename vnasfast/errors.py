@@ -182,3 +182,10 @@ class RuleError(VnasError, OSError):
 
     def __str__(self) -> str:
         return str(self.strerror)
+
+
+class NamespaceError(VnasError, OSError):
+    """A network namespace can't be made or furnished; ``errno`` is the kernel's."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)

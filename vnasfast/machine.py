@@ -1,10 +1,11 @@
 """ServerMachine: the tables together, and what processes ask of them."""
 
 import os
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, Unpack
 
-from vnasfast import tablefile
+from vnasfast import linux, tablefile
 from vnasfast.errors import AddressNotAvailable, InvalidValue
 from vnasfast.parse.fragments import FragmentTable
 from vnasfast.tables.tables import Tables
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
+    from vnasfast.linux import LinuxOptions
     from vnasfast.parse.keys import Addresses, Numbers, Protocols
     from vnasfast.snapshot import Snapshot
 
@@ -40,6 +42,9 @@ class ServerMachine(TableViews):
     seed : int, optional
         64 bits that seed the hashes: of the tables, and of the choice among sockets that share a port. Default: random.
         With a given seed the same flows reach the same sockets in every run.
+    policy : str, optional
+        Which of a port's sockets a packet reaches: ``registration``, or as a Linux kernel would have it, ``linux-6.12``
+        (6.1 to 6.12), ``linux-6.18`` (6.15 to 6.18) or ``linux``, the last of these.
 
     Attributes
     ----------
@@ -53,10 +58,34 @@ class ServerMachine(TableViews):
 
     names: dict[int, str]
 
-    def __init__(self, *, seed: int | None = None) -> None:
+    def __init__(self, *, seed: int | None = None, policy: str = "registration") -> None:
         seed = int.from_bytes(os.urandom(8), "little") if seed is None else checked(seed, "seed", 0, 2**64 - 1)
         super().__init__(Tables(seed), FragmentTable())
         self.names = {}
+        self._set_policy(policy)
+
+    def _set_policy(self, policy: str) -> None:
+        linux.set_policy(self.tables, policy)
+        self._as_linux = policy != "registration"
+
+    def set_kernel_secrets(self, secrets: Mapping[str, int | tuple[int, int]]) -> None:
+        """Say what seeds a kernel's hashes: of the sockets that share a port a flow then reaches the same one as there.
+
+        Under the policy `linux`; without it a hash of our own chooses.
+
+        Parameters
+        ----------
+        secrets : mapping of str to int or pair of int
+            ``tcp``, ``udp``, and for IPv6 ``tcp6``, ``udp6``, each with the secret by which the peer's address is
+            hashed. Each is what the kernel adds up: its own and its network namespace's.
+
+        Raises
+        ------
+        InvalidValue
+        """
+        if not self._as_linux:
+            raise InvalidValue("kernel secrets are for the policy linux")
+        linux.set_secrets(self.tables, secrets)
 
     # ---- processes -------------------------------------------------------------------------------------------------
 
@@ -170,6 +199,7 @@ class ServerMachine(TableViews):
         v6only: bool = False,
         sharing: bool = False,
         freebind: bool = False,
+        **options: "Unpack[LinuxOptions]",
     ) -> int:
         """Register a socket of a process; its VNAS is the process's.
 
@@ -188,6 +218,11 @@ class ServerMachine(TableViews):
             Ask for port sharing: several such sockets may have the same address, and each flow keeps to one of them.
         freebind : bool, optional
             Bind a specific address that does not belong to the VNAS (yet).
+        **options
+            Under the policy `linux` only. device : str, the device that it is bound to; peer : pair of address and
+            port, to which it is connected; mapped : bool, an IPv6 socket on an IPv4 address; uid : int, the user, 0 by
+            default; reuseaddr : bool; anyway : bool, beside whatever there is, as a kernel has let it in. TCP sockets
+            without a peer listen.
 
         Returns
         -------
@@ -197,7 +232,8 @@ class ServerMachine(TableViews):
         Raises
         ------
         AddressInUse
-            The VNAS has a socket with this protocol, port and address, and not both asked for port sharing.
+            The VNAS has a socket with this protocol, port and address, and not both asked for port sharing. Under the
+            policy `linux`: it has one beside which a kernel refuses this one.
         AddressNotAvailable
             A specific address does not belong to the VNAS.
         NoSuchProcess, InvalidValue
@@ -208,6 +244,11 @@ class ServerMachine(TableViews):
         if v6only and packed.startswith(_ANY_IPV4[:12]):
             raise InvalidValue(f"v6only makes no sense for the IPv4 address {unpacked_address(packed)}")
         try:
+            if self._as_linux:
+                wanted = checked_pid(pid), number, port, packed, v6only, sharing, freebind
+                return linux.bind(self.tables, *wanted, **options)
+            if options:
+                linux.refuse_options(options)
             return self.tables.bind(checked_pid(pid), number, port, packed, v6only, sharing, freebind)
         except AddressNotAvailable as error:
             raise AddressNotAvailable(f"{address}: {error.strerror}") from None
@@ -235,7 +276,32 @@ class ServerMachine(TableViews):
         """
         from vnasfast.bulk import bind_many  # noqa: PLC0415 (with numpy, whose import takes longer than all else)
 
+        if self._as_linux:
+            raise InvalidValue("bind_many is for the policy registration: under linux bind one after the other")
         return bind_many(self.tables, pids, protocol, port, address, v6only=v6only, sharing=sharing, freebind=freebind)
+
+    def connect(
+        self,
+        socket: int,
+        peer: tuple[str | IPv4Address | IPv6Address, int],
+        address: str | IPv4Address | IPv6Address | None = None,
+    ) -> None:
+        """Connect a UDP socket, under the policy `linux`: from then on it receives from its peer only.
+
+        Parameters
+        ----------
+        socket : int
+        peer : pair of address and port
+        address : str or ipaddress object, optional
+            What becomes of ANY: the address that the kernel chose, by its routes.
+
+        Raises
+        ------
+        NoSuchSocket
+        InvalidValue
+            It is connected already, or a listener.
+        """
+        linux.connect(self.tables, checked(socket, "socket ID", 0, MOST), peer, address)
 
     def close_many(self, sockets: "ArrayLike") -> None:
         """Close many sockets, each named once; NoSuchSocket if one is not open, and those before it are closed."""

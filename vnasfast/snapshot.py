@@ -27,6 +27,8 @@ _CHANGES = {
     "bind": "bind",
     "bind_many": "bind",
     "close": "close a socket",
+    "connect": "connect a socket",
+    "set_kernel_secrets": "set secrets",
     "close_many": "close sockets",
     "set_route": "set a route",
     "remove_route": "remove a route",

@@ -11,8 +11,9 @@ from vnasfast.dispatch.explanation import Explanation
 from vnasfast.outcome import Outcome
 from vnasfast.parse.text import protocol_name
 from vnasfast.tables.check import check_tables
+from vnasfast.tables.linux_sockets import linux_rows, policy_of
 from vnasfast.tables.listing import address_rows, outcome_usage, process_rows, route_rows, socket_rows, vnas_usage
-from vnasfast.tables.rows import AddressRow, ProcessRow, RouteRow, SocketRow, Usage
+from vnasfast.tables.rows import AddressRow, LinuxRow, ProcessRow, RouteRow, SocketRow, Usage
 from vnasfast.values import MOST, checked, checked_pid, packed_address, unpacked_address, unpacked_network
 
 if TYPE_CHECKING:
@@ -81,10 +82,32 @@ class TableViews(Dispatcher):
     @property
     def sockets(self) -> list[SocketRow]:
         """The socket table, in order of registration."""
-        return [
+        rows = [
             SocketRow(row[0], protocol_name(row[1]), row[2], unpacked_address(row[3]), *row[4:])
             for row in socket_rows(self.tables)
         ]
+        known = linux_rows(self.tables)
+        if not known:
+            return rows
+        return [
+            row._replace(address=unpacked_address(address), v6only=v6only, sharing=sharing)
+            for row, (address, v6only, sharing, *_) in ((row, known[row.socket]) for row in rows)
+        ]
+
+    @property
+    def policy(self) -> str:
+        """What decides which of a port's sockets a packet reaches: registration, linux-6.12 or linux-6.18."""
+        return policy_of(self.tables)
+
+    @property
+    def linux_sockets(self) -> dict[int, LinuxRow]:
+        """Socket → what it has under the policy `linux`; empty under another."""
+        rows = {}
+        for socket, row in linux_rows(self.tables).items():
+            device, mapped, uid, reuseaddr, peer, peer_port, _, group, member, *_ = row[3:]
+            known = None if peer is None else (unpacked_address(peer), peer_port)
+            rows[socket] = LinuxRow(device, mapped, uid, reuseaddr, known, group if group >= 0 else None, member)
+        return rows
 
     @property
     def ports(self) -> dict[tuple[str, int], list[int]]:

@@ -7,6 +7,7 @@ keep ready for `dispatch`; that the two agree on every packet is one of the test
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from vnasfast.dispatch.dispatcher cimport Dispatcher, read_frame
+from vnasfast.dispatch.linux_why cimport look_as_linux
 from vnasfast.parse.fragments cimport fragments_follow
 from vnasfast.tables.family cimport IPV4, family_of, is_any, is_loopback
 from vnasfast.tables.hashing cimport hash_flow, load64
@@ -175,6 +176,8 @@ cdef class Walk:
 
     cdef int32_t choose_socket(self, int32_t port, int32_t vnas, uint64_t hi, uint64_t lo) except? -100:
         """Step 4, policy registration."""
+        if self.c.as_linux.kernel != 0:
+            return self.choose_as_linux(vnas, hi, lo)
         cdef const SocketTable* table = &self.c.sockets
         cdef int32_t socket = table.ports[port].first
         cdef Endpoint endpoint
@@ -197,6 +200,18 @@ cdef class Walk:
         self.conclude(STEP_4,
                       f"NO_SOCKET: none of them waits in VNAS {self.c.vnases.rows[vnas].id} for this address")
         return Outcome.NO_SOCKET
+
+    cdef int32_t choose_as_linux(self, int32_t vnas, uint64_t hi, uint64_t lo) except? -100:
+        """Step 4, policy linux."""
+        rows, answer = [], []
+        cdef int32_t socket = look_as_linux(self.dispatcher.tables, self.key, hi, lo, vnas, rows, answer)
+        cdef int32_t kernel = self.c.as_linux.kernel
+        for row in rows:
+            self.look(row)
+        self.conclude(f"Step 4: which of the port's sockets, as Linux {kernel // 100}.{kernel % 100} looks for it?",
+                      f"socket {socket}: {answer[0]} (policy linux)" if socket >= 0 else
+                      f"NO_SOCKET: none of them waits in VNAS {self.c.vnases.rows[vnas].id} for this packet")
+        return socket
 
     cdef object run(self):
         cdef uint64_t hi = load64(self.key.destination), lo = load64(self.key.destination + 8)

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
+from vnasfast.dispatch.linux cimport choose_as_linux
 from vnasfast.tables.family cimport family_of
 from vnasfast.tables.hashing cimport hash_flow
 from vnasfast.tables.ports cimport first_any
@@ -21,8 +22,10 @@ cdef inline int32_t choose_member(const MachineTables* tables, int32_t endpoint_
 
 cdef int32_t choose_slowly(const MachineTables* tables, const FlowKey* key, uint64_t hi, uint64_t lo, uint32_t protocol,
                            int32_t vnas) noexcept nogil:
-    cdef int32_t port = port_find(&tables.sockets, protocol, key.destination_port)
-    cdef int32_t any_address, specific
+    cdef int32_t port, any_address, specific
+    if tables.as_linux.kernel != 0:
+        return choose_as_linux(tables, key, hi, lo, protocol, vnas)
+    port = port_find(&tables.sockets, protocol, key.destination_port)
     if port < 0:
         return NO_PORT
     any_address = first_any(&tables.sockets, &tables.seed, port, vnas, family_of(hi, lo))

@@ -5,8 +5,8 @@
 #   3  (protocol, destination port) → the port's sockets                          else NO_PORT
 #   4  policy                       → the socket                                  else NO_SOCKET
 #
-# Steps 1 and 2 are the same under every policy; steps 3 and 4 are the policy's. A policy is a function like choose_socket in
-# registration.pxd, called at the one place marked below.
+# Steps 1 and 2 are the same under every policy; steps 3 and 4 are the policy's. Under `linux` (linux.pxd) the data plane has no answers,
+# so choose_socket comes to its slow half, which alone asks for the policy: the default pays nothing for the other.
 #
 # All functions here only read. Many readers or one writer.
 
@@ -48,5 +48,4 @@ cdef inline int32_t dispatch_key(const MachineTables* tables, const FlowKey* key
         if row < 0:
             return NO_VNAS
         vnas[0] = tables.addresses.rows[row].vnas
-    # The policy. `linux` will be the other function here, chosen once a batch, not once a packet.
     return choose_socket(tables, key, hi, lo, protocol, vnas[0])

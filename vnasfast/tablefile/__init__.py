@@ -4,6 +4,7 @@ Embodiment 1 has one ANY-address table with a VNAS column::
 
     # vnasfast tables
     embodiment = 1
+    policy = "linux"          # or linux-6.12, linux-6.18; default "registration"
 
     [[vnas]]                  # optional: names for reports
     id = 1                    # 0 to 2147483647
@@ -28,6 +29,11 @@ Embodiment 1 has one ANY-address table with a VNAS column::
     v6only = true             # default false: with ANY, no IPv4
     sharing = true            # default false: several sockets share the port
     freebind = true           # default false: the address need not belong to the VNAS
+    device = "eth0"           # this and what follows: under the policy linux only
+    peer = "192.0.2.7:4000"   # connected to it; "[2001:db8::1]:4000" with IPv6
+    mapped = true             # default false: an IPv6 socket on an IPv4 address
+    uid = 1000                # default 0
+    reuseaddr = true          # default false
 
     [[routes]]
     network = "default"       # or a network: "10.0.0.0/8"
@@ -57,6 +63,11 @@ Embodiment 2 has one ANY-address table per VNAS, and ANY sockets name theirs. ``
     pid = 101
     sharing = true            # as above
     freebind = true
+
+Under the policy linux a socket's place in the kernel's lists may depend on sockets that are closed, or on when one
+connected. Then a machine also writes, for all sockets, ``place`` (in its chain), ``connected`` (the order of
+connecting), ``group``, ``member`` (the place there) and ``knows_connections`` (a member connected once), and reads
+them back.
 
 A machine writes its processes by PID and the rest in order of registration, the default route last, and
 leaves out what has its default. The text reads back as the same tables; socket IDs and the resources used

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from vnasfast.errors import TableFileError
-from vnasfast.tablefile.keys import TABLES, Key, integer
+from vnasfast.tablefile.keys import LINUX, POLICY, TABLES, Key, integer
 from vnasfast.tablefile.plain import read_plain
 
 Path = tuple[str | int, ...]  # ("sockets", 0, "port")
@@ -49,6 +49,7 @@ class TableFile:
             self.fail("embodiment", problem="missing: it must be 1 or 2")
         number = Key(integer("embodiment", 1, 2))
         self.embodiment = self.value(number, self.tables.pop("embodiment"), "embodiment")
+        self.policy = self.value(POLICY, self.tables.pop("policy", POLICY.default), "policy")
         self.refuse_unknown(self.tables, TABLES)
 
     def fail(self, *path: str | int, problem: str) -> NoReturn:
@@ -74,7 +75,9 @@ class TableFile:
             import difflib  # noqa: PLC0415 (only for messages)
 
             likely = difflib.get_close_matches(key, known, 1)
-            if key in keys[other]:
+            if key in LINUX and path[:1] == ("sockets",):
+                hint = 'it is of the policy linux: write policy = "linux" above all tables'
+            elif key in keys[other]:
                 hint = f"it is of embodiment {other}, and this file is of embodiment {self.embodiment}"
             elif likely:
                 hint = f"did you mean {likely[0]}?"
@@ -93,6 +96,8 @@ class TableFile:
         """Yield the rows of a table, each with the values of all its keys."""
         table = ".".join(part for part in path if isinstance(part, str))
         keys = {embodiment: tables.get(table, {}) for embodiment, tables in TABLES.items()}
+        if table == "sockets" and self.policy != POLICY.default:
+            keys = {embodiment: of_sockets | LINUX for embodiment, of_sockets in keys.items()}
         found = self.tables.get(table, ()) if found is None else found
         if not isinstance(found, list | tuple) or not all(isinstance(row, dict) for row in found):
             self.fail(*path, problem=f"no list of tables: write [[{table}]] above the keys of each row")

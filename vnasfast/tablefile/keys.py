@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from vnasfast.errors import InvalidValue
+from vnasfast.linux import POLICIES, packed_peer
 from vnasfast.values import checked, packed_address, packed_network, transport_number
 
 MOST = 2**31 - 1  # PIDs and VNAS IDs
@@ -61,6 +62,23 @@ def _family(value: object) -> int:
     return checked(value, "family", 4, 6)
 
 
+def _policy(value: object) -> str:
+    if value not in POLICIES:
+        raise InvalidValue(f"{value!r} is no policy: it must be one of {', '.join(POLICIES)}")
+    return str(value)
+
+
+def _peer(value: object) -> tuple[str, int]:
+    address, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    if not colon or not (port.isascii() and port.isdigit()) or (":" in address and not address.startswith("[")):
+        raise InvalidValue(f"{value!r} is no peer: write it like 192.0.2.1:4000 or [2001:db8::1]:4000")
+    packed_peer((address.strip("[]"), int(port)))
+    return address.strip("[]"), int(port)
+
+
+#: The key above all tables that names the policy.
+POLICY = Key(_policy, "registration")
+
 _VNAS_ID = Key(integer("VNAS ID", 0, MOST))
 _PID = Key(integer("PID", 1, MOST))
 _INTERFACE = Key(_text("interface name", "eth0"))
@@ -69,6 +87,19 @@ _ADDRESS = {
     "address": Key(_specific),
     "interface": _INTERFACE,
     "vlan": Key(integer("VLAN ID", 0, 4095), 0),
+}
+#: Of sockets, under the policy `linux` only; the last five where operations left behind what the rows don't say.
+LINUX = {
+    "device": Key(_text("device", "eth0"), None),
+    "mapped": _OFF,
+    "uid": Key(integer("UID", 0, 2**32 - 1), 0),
+    "reuseaddr": _OFF,
+    "peer": Key(_peer, None),
+    "place": Key(integer("place", 0, MOST), 0),
+    "connected": Key(integer("order of connecting", 0, MOST), 0),
+    "group": Key(integer("group", 0, MOST), None),
+    "member": Key(integer("place in the group", 0, MOST), 0),
+    "knows_connections": _OFF,
 }
 _SOCKET = {
     "protocol": Key(transport_number),

@@ -2,19 +2,23 @@
 
 import functools
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from vnasfast import linux
 from vnasfast.errors import AddressInUse, AddressNotAvailable, InvalidValue
 from vnasfast.parse.text import protocol_name
 from vnasfast.tablefile.document import Path, Row, TableFile, written
-from vnasfast.tablefile.keys import ANY, ANY_IPV4, ANY_IPV6, MOST
+from vnasfast.tablefile.keys import ANY, ANY_IPV4, ANY_IPV6, MOST, POLICY
 from vnasfast.tablefile.writing import recipient_text
 from vnasfast.tables.bulk import bind_many
+from vnasfast.tables.linux_sockets import restore_linux
 from vnasfast.values import packed_address, unpacked_address, unpacked_network
 
 if TYPE_CHECKING:
     from vnasfast.machine import ServerMachine
+
+History = tuple[int, int, int, int | None, int, bool]
 
 
 def fill(machine: "ServerMachine", text: str, name: str) -> None:
@@ -27,6 +31,7 @@ def fill(machine: "ServerMachine", text: str, name: str) -> None:
     TableFileError
     """
     file = TableFile(text, name)
+    machine._set_policy(file.policy)
     any_tables = _any_tables(file)
     vnas_of = _fill_processes(machine, file)
     _fill_addresses(machine, file, any_tables, vnas_of)
@@ -146,13 +151,20 @@ def _any_tables(file: TableFile) -> list[Row]:
 def _fill_sockets(
     machine: "ServerMachine", file: TableFile, any_tables: list[Row], vnas_of: Mapping[int, int]
 ) -> None:
-    columns = file.columns("sockets") if file.embodiment == 1 else None
+    columns = file.columns("sockets") if file.embodiment == 1 and file.policy == POLICY.default else None
     if columns is not None and _bind_columns(machine, columns, vnas_of):
         return
     vnas_of_table = {table["name"]: table["vnas"] for table in any_tables}
     rows: list[Row] = []
+    histories: list[History] = []
     bind = machine.tables.bind
-    for number, row in enumerate(file.rows("sockets")):
+    found: Iterable[Row] = file.rows("sockets")
+    anyway = False
+    if file.policy != POLICY.default:
+        found = list(found)
+        # Then a machine wrote the file, and its sockets were let in, whatever is left of those before them.
+        anyway = any(row["group"] is not None or row["place"] or row["connected"] for row in found)
+    for number, row in enumerate(found):
         pid = row["pid"]
         if pid not in vnas_of:
             file.fail("sockets", number, "pid", problem=f"no process has PID {pid}: add it to the processes")
@@ -164,13 +176,48 @@ def _fill_sockets(
             file.fail("sockets", number, "v6only", problem=problem)
         rows.append(row)
         try:    # all values are checked, so the tables themselves take them: half the time of machine.bind
+            if file.policy != POLICY.default:
+                histories.append(_bind_as_linux(machine, file, number, row, anyway))
+                continue
             bind(pid, row["protocol"], row["port"], row["address"], row["v6only"], row["sharing"], row["freebind"])
-        except AddressInUse:
-            file.fail("sockets", number, problem=_in_use(rows))
+        except AddressInUse as error:
+            problem = _in_use(rows) if file.policy == POLICY.default else str(error.strerror)
+            file.fail("sockets", number, problem=problem)
         except AddressNotAvailable:
             problem = f"{_address_text(row['address'])} does not belong to VNAS {row['vnas']} of process {pid}"
             problem += ": register it there, or give freebind = true"
             file.fail("sockets", number, "address", problem=problem)
+    if any(history[1:] != (0, 0, None, 0, False) for history in histories):
+        _restore(machine, file, histories)
+
+
+def _bind_as_linux(machine: "ServerMachine", file: TableFile, number: int, row: Row, anyway: bool) -> History:
+    """Register a socket under the policy `linux`; return what `restore_linux` takes."""
+    try:
+        socket = linux.bind(
+            machine.tables,
+            row["pid"],
+            row["protocol"],
+            row["port"],
+            row["address"],
+            row["v6only"],
+            row["sharing"],
+            row["freebind"],
+            anyway=anyway,
+            **{key: row[key] for key in ("device", "mapped", "uid", "reuseaddr", "peer")},
+        )
+    except InvalidValue as error:
+        file.fail("sockets", number, problem=str(error))
+    return socket, row["place"], row["connected"], row["group"], row["member"], row["knows_connections"]
+
+
+def _restore(machine: "ServerMachine", file: TableFile, histories: list[History]) -> None:
+    try:
+        restore_linux(machine.tables, histories)
+    except InvalidValue as error:
+        problem, socket = error.args
+        number = next(number for number, history in enumerate(histories) if history[0] == socket)
+        file.fail("sockets", number, "group", problem=problem)
 
 
 def _bind_columns(

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
 
-from vnasfast.errors import InvalidValue
+from vnasfast.errors import InvalidValue, TableFileError
 from vnasfast.files import replacing
 from vnasfast.tablefile.keys import TABLES
-from vnasfast.values import checked
+from vnasfast.tables.linux_sockets import linux_rows
+from vnasfast.values import checked, unpacked_address
 
 if TYPE_CHECKING:
+    from vnasfast.tables.linux_sockets import _LinuxRow
     from vnasfast.tables.rows import AddressRow, ProcessRow, SocketRow
     from vnasfast.views import TableViews
 
@@ -27,8 +29,60 @@ def to_toml(machine: "TableViews", embodiment: int) -> str:
         Another embodiment than 1 and 2, or ``machine.names`` holds what a file can't.
     """
     embodiment = checked(embodiment, "embodiment", 1, 2)
-    blocks = [f"# vnasfast tables\nembodiment = {embodiment}\n"]
-    for table, row in _rows(machine, embodiment):
+    if machine.policy == "registration":
+        return _text(machine, embodiment, {})
+    known = linux_rows(machine.tables)
+    text = _text(machine, embodiment, {socket: _linux_keys(row) for socket, row in known.items()})
+    from vnasfast.machine import ServerMachine  # noqa: PLC0415 (it imports this module)
+
+    # Most tables are what registering their sockets in order makes. Operations may have left behind more than that.
+    try:
+        again = linux_rows(ServerMachine.from_toml(text).tables)
+    except TableFileError:  # one would be refused that was let in beside others, which are closed
+        again = {}
+    histories = _histories(known, [row.socket for row in machine.sockets])
+    if list(histories.values()) != list(_histories(again, sorted(again)).values()):
+        more = {socket: _linux_keys(row) | _history_keys(histories[socket]) for socket, row in known.items()}
+        text = _text(machine, embodiment, more)
+    return text
+
+
+def _histories(rows: "dict[int, _LinuxRow]", order: list[int]) -> dict[int, Row]:
+    """Map each socket to what its place in the kernel's lists is, in order of registration."""
+    groups: dict[int, int] = {}
+    connected = sorted(row[9] for row in rows.values() if row[9])
+    histories: dict[int, Row] = {}
+    for socket in order:
+        _, group, member, knows_connections, place = rows[socket][9:]
+        histories[socket] = {
+            "place": max(place, 0),
+            "connected": 1 + connected.index(rows[socket][9]) if rows[socket][9] else 0,
+            "group": groups.setdefault(group, len(groups)) if group >= 0 else None,
+            "member": member if group >= 0 else 0,
+            "knows_connections": knows_connections,
+        }
+    return histories
+
+
+def _linux_keys(row: "_LinuxRow") -> Row:
+    """Return the keys of the policy `linux`, without those that have their default."""
+    _, _, _, device, mapped, uid, reuseaddr, peer, peer_port, *_ = row
+    values: Row = {"device": device, "mapped": mapped, "uid": uid, "reuseaddr": reuseaddr}
+    if peer is not None:
+        address = unpacked_address(peer)
+        values["peer"] = f"{address}:{peer_port}" if address.version == 4 else f"[{address}]:{peer_port}"
+    return {key: value for key, value in values.items() if value}
+
+
+def _history_keys(history: Row) -> Row:
+    return {key: value for key, value in history.items() if value or (key == "group" and value is not None)}
+
+
+def _text(machine: "TableViews", embodiment: int, more: dict[int, Row]) -> str:
+    """Write the tables; `more` has what sockets have beside."""
+    head = "" if machine.policy == "registration" else f'policy = "{machine.policy}"\n'
+    blocks = [f"# vnasfast tables\nembodiment = {embodiment}\n{head}"]
+    for table, row in _rows(machine, embodiment, more):
         values = "".join(f"{key} = {_literal(value)}\n" for key, value in row.items())
         blocks.append(f"[[{table}]]\n{values}")
     return "\n".join(blocks)
@@ -59,7 +113,7 @@ def _literal(value: str | int) -> str:
     return tomli_w.dumps({"x": value}).removeprefix("x = ").removesuffix("\n")
 
 
-def _rows(machine: "TableViews", embodiment: int) -> Iterator[tuple[str, Row]]:
+def _rows(machine: "TableViews", embodiment: int, more: dict[int, Row]) -> Iterator[tuple[str, Row]]:
     """Yield (table, row), as they stand in the file."""
     yield from (("vnas", row) for row in _name_rows(machine))
     yield from (("processes", _process_row(row)) for row in machine.processes if row.pid != 1)
@@ -67,7 +121,8 @@ def _rows(machine: "TableViews", embodiment: int) -> Iterator[tuple[str, Row]]:
         yield from (("addresses", _address_row(row)) for row in machine.addresses)
     else:
         yield from _any_table_rows(machine)
-    yield from (("sockets", _socket_row(machine, row, embodiment)) for row in machine.sockets)
+    for row in machine.sockets:
+        yield "sockets", _socket_row(machine, row, embodiment) | more.get(row.socket, {})
     for network, interface in machine.routes:
         yield "routes", {"network": "default" if network is None else str(network), "interface": interface}
 

@@ -7,6 +7,7 @@ from vnasfast.tables.counts cimport count_find
 from vnasfast.tables.family cimport IPV4, IPV6, family_of, is_any, is_loopback
 from vnasfast.tables.index cimport HashIndex, RowPool, index_check, index_longest_probe, pool_n_live
 from vnasfast.tables.lines cimport lines_find
+from vnasfast.tables.linux_check cimport check_linux
 from vnasfast.tables.plane cimport (
     ASK_SLOT, FIRST_SLOT, VNAS_ASK, VNAS_PLACES, VNAS_STORED, Plane, plane_check, plane_get,
 )
@@ -282,6 +283,7 @@ def check_tables(Tables tables not None):
     check_processes(&tables.c)
     check_addresses(&tables.c)
     check_sockets(&tables.c)
+    check_linux(&tables.c)
     check_routes(&tables.c)
     check_plane_addresses(&tables.c)
 

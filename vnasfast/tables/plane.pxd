@@ -75,6 +75,7 @@ cdef struct Plane:
     uint32_t[2] n_elsewhere     # addresses that found no room in their line
     NextLines[2] next_lines
     uint32_t ipv6_capacity      # rows
+    bint asks                   # of a policy that it can't answer for: no port has answers
     uint32_t width              # answers of a slot
     uint32_t n_slots            # in use or given back
     uint32_t slot_capacity

@@ -241,7 +241,7 @@ cdef int plane_reserve_vnas(Plane* plane, int32_t vnas) except -1:
 # ---- answers --------------------------------------------------------------------------------------------------------
 
 cdef bint plane_affords_slot(const Plane* plane, int32_t n_sockets) noexcept nogil:
-    if <uint64_t>(plane.n_slots + 1) * max(plane.width, plane.next_ports.width) >= <uint64_t>1 << 32:
+    if plane.asks or <uint64_t>(plane.n_slots + 1) * max(plane.width, plane.next_ports.width) >= <uint64_t>1 << 32:
         return False
     return (<uint64_t>(plane.n_slots - plane.n_free_slots) * plane.width <= FREE_ANSWERS
             or <uint64_t>n_sockets * ANSWERS_A_SOCKET >= plane.width)

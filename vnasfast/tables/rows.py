@@ -45,6 +45,34 @@ class SocketRow(NamedTuple):
     usage: Usage
 
 
+class LinuxRow(NamedTuple):
+    """What a socket has under the policy `linux`, beside its row of the socket table.
+
+    Attributes
+    ----------
+    device : str or None
+        The device that it is bound to.
+    mapped : bool
+        A socket of IPv6 on an IPv4 address.
+    uid : int
+    reuseaddr : bool
+    peer : pair of address and port, or None
+        To which it is connected.
+    group : int or None
+        The port-sharing group that it is in.
+    member : int
+        Its place there, by which the kernel's hash counts.
+    """
+
+    device: str | None
+    mapped: bool
+    uid: int
+    reuseaddr: bool
+    peer: tuple[IPv4Address | IPv6Address, int] | None
+    group: int | None
+    member: int
+
+
 class RouteRow(NamedTuple):
     """A row of the routing table; network None: the default."""
 

@@ -10,6 +10,7 @@ from vnasfast.tables.counts cimport CountRow, CountTable
 from vnasfast.tables.image cimport IMAGE_PAGE, Image, image_copy, whole_image_pages
 from vnasfast.tables.index cimport HashIndex, RowPool, Slot
 from vnasfast.tables.interfaces cimport InterfaceNames
+from vnasfast.tables.linux cimport LinuxBuckets, LinuxGroup, LinuxList, LinuxSocket, LinuxTable
 from vnasfast.tables.plane cimport VNAS_FIRST_IPV6_ROW, VNAS_PLACES, VnasIpv6Row, VnasLine, VnasLines, VnasPorts
 from vnasfast.tables.processes cimport ProcessRow
 from vnasfast.tables.routes cimport RouteRow
@@ -101,6 +102,20 @@ cdef void add_lines(Arrays* arrays, VnasLines** lines) noexcept nogil:
     add(arrays, lines, sizeof(VnasLines) + (sizeof(VnasLine) << (32 - lines[0].shift)) if lines[0] != NULL else 0)
 
 
+cdef void add_buckets(Arrays* arrays, LinuxBuckets* buckets, bint there) noexcept nogil:
+    add(arrays, &buckets.heads, (<size_t>buckets.mask + 1) * sizeof(int32_t) if there else 0)
+
+
+cdef void add_linux(Arrays* arrays, LinuxTable* table) noexcept nogil:
+    """Empty under another policy."""
+    add(arrays, &table.sockets, <size_t>table.capacity * sizeof(LinuxSocket))
+    add_buckets(arrays, &table.list_buckets, table.kernel != 0)
+    add_pool(arrays, &table.list_pool, &table.lists, sizeof(LinuxList))
+    add_buckets(arrays, &table.connection_buckets, table.kernel != 0)
+    add_pool(arrays, &table.group_pool, &table.groups, sizeof(LinuxGroup))
+    add(arrays, &table.arena, <size_t>table.arena_used * sizeof(int32_t))
+
+
 cdef void list_arrays(MachineTables* c, VnasPorts* ports, Arrays* arrays) noexcept nogil:
     """List all that an image has sections for, by the tables' own counts. The directories, mostly zero, come last."""
     arrays.n = 0
@@ -115,6 +130,7 @@ cdef void list_arrays(MachineTables* c, VnasPorts* ports, Arrays* arrays) noexce
     add_counts(arrays, &c.sockets.loopback_owners)
     add_counts(arrays, &c.sockets.specific)
     add_indexed(arrays, &c.routes.index, &c.routes.pool, &c.routes.rows, sizeof(RouteRow))
+    add_linux(arrays, &c.as_linux)
     add_lines(arrays, &c.plane.c.ipv4)
     add_lines(arrays, &c.plane.c.ipv6)
     add(arrays, &c.plane.c.ipv6_rows, n_ipv6_rows(c) * sizeof(VnasIpv6Row))
@@ -133,7 +149,7 @@ cdef uint64_t layout_of_structs():
     cdef uint64_t layout = 0
     for size in (sizeof(Header), sizeof(Slot), sizeof(VnasRow), sizeof(ProcessRow), sizeof(AddressRow), sizeof(SourceList),
                  sizeof(CountRow), sizeof(PortRow), sizeof(Endpoint), sizeof(SocketRow), sizeof(RouteRow), sizeof(VnasLines),
-                 sizeof(VnasLine), sizeof(VnasIpv6Row), VNAS_PLACES):
+                 sizeof(VnasLine), sizeof(VnasIpv6Row), VNAS_PLACES, sizeof(LinuxSocket), sizeof(LinuxList), sizeof(LinuxGroup)):
         layout = layout * 1_000_003 + <uint64_t>size
     return layout
 

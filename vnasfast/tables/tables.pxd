@@ -6,6 +6,7 @@ from libc.string cimport memset
 from vnasfast.tables.addresses cimport AddressTable
 from vnasfast.tables.hashing cimport HashSeed
 from vnasfast.tables.interfaces cimport InterfaceNames
+from vnasfast.tables.linux cimport LinuxTable
 from vnasfast.tables.plane cimport Plane
 from vnasfast.tables.processes cimport ProcessTable
 from vnasfast.tables.routes cimport RoutingTable
@@ -25,6 +26,7 @@ cdef struct MachineTables:
     AddressTable addresses
     SocketTable sockets
     RoutingTable routes
+    LinuxTable as_linux             # empty under another policy
     Plane plane
     Usage outcomes[N_OUTCOMES]      # [-outcome]; [0]: delivered, to sockets open or closed
     const uint8_t* image            # of a snapshot: where its endpoints' `members` are counted from; else NULL

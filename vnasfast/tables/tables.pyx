@@ -10,6 +10,7 @@ from vnasfast.tables.addresses cimport (
 from vnasfast.tables.family cimport family_of, is_any, is_loopback
 from vnasfast.tables.hashing cimport hash_seed, load64
 from vnasfast.tables.interfaces cimport InterfaceNames
+from vnasfast.tables.linux_lists cimport linux_free, linux_remove
 from vnasfast.tables.plane cimport plane_free, plane_init, plane_reserve_vnas
 from vnasfast.tables.readers cimport atomic_store
 from vnasfast.tables.processes cimport process_add, process_find, process_free, process_init, process_remove
@@ -39,6 +40,7 @@ cdef inline const uint8_t* octets(bytes address) except NULL:
 
 
 cdef void tables_free(MachineTables* tables) noexcept nogil:
+    linux_free(&tables.as_linux)
     plane_free(&tables.plane)
     route_free(&tables.routes)
     socket_free(&tables.sockets)
@@ -230,6 +232,9 @@ cdef class Tables:
         """Close a socket; what it counted goes to its process and VNAS. The caller holds `changing`."""
         cdef SocketRow* row = &self.c.sockets.rows[socket]
         cdef int32_t process = row.process
+        cdef int32_t device = linux_remove(&self.c.as_linux, &self.c.seed, socket)
+        if device >= 0:
+            self.interfaces.release(device)
         if row.previous_of_process >= 0:
             self.c.sockets.rows[row.previous_of_process].next_of_process = row.next_of_process
         else:
