@@ -18,7 +18,9 @@ from vnasfast.capture.pcapng cimport (
 from vnasfast.capture.walk cimport (
     WALK_DAMAGED, WALK_FULL, WALK_INTERFACE, WALK_NEEDS, WALK_PASSED, WALK_SECTION, Records
 )
-from vnasfast.capture.window cimport BEHIND, Window, window_extend, window_ready, window_release, window_timed, window_touch
+from vnasfast.capture.window cimport (
+    BEHIND, Window, window_extend, window_is_mapped, window_ready, window_release, window_timed, window_touch
+)
 
 # A stream's first buffer; it grows only for a record that is larger.
 cdef size_t _BUFFER_BYTES = 1 << 18     # stays in the second-level cache; 512 KiB to 2 MiB measured 5 to 10 % slower
@@ -109,7 +111,7 @@ cdef class Walker:
             window_timed(&self.windows, window, _now_ns() - self.ready_ns)
             window_release(&self.windows, index * self.windows.step)
             self.ready_ns = _now_ns()
-            window_ready(window, &self.windows, index)
+            window_ready(window, &self.windows, index, window_is_mapped(&self.windows, index))
             window_touch(window)
         return 0
 
@@ -183,7 +185,7 @@ cdef class Walker:
             self.fill(window)
         else:
             self.ready_ns = _now_ns()
-            window_ready(window, &self.windows, 0)
+            window_ready(window, &self.windows, 0, window_is_mapped(&self.windows, 0))
             if not window_extend(window, &self.windows, PCAPNG_SECTION_BYTES) and window.error:
                 self.meet(window, WALK_NEEDS)
         error, self.error, self.ended = self.error, None, False

@@ -38,7 +38,7 @@ cdef class Window:
     cdef int grow(self, size_t n) except -1
 
 cdef bint window_is_mapped(const WindowSource* source, uint64_t index) noexcept nogil
-cdef void window_ready(Window window, const WindowSource* source, uint64_t index) noexcept nogil
+cdef void window_ready(Window window, const WindowSource* source, uint64_t index, bint mapped) noexcept nogil
 cdef void window_touch(Window window) noexcept nogil
 cdef bint window_extend(Window window, const WindowSource* source, size_t needed) noexcept nogil
 cdef void window_timed(WindowSource* source, Window window, uint64_t ns) noexcept nogil

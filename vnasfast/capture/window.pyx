@@ -72,16 +72,16 @@ cdef bint window_is_mapped(const WindowSource* source, uint64_t index) noexcept 
     return source.best[1] < source.best[0]
 
 
-cdef void window_ready(Window window, const WindowSource* source, uint64_t index) noexcept nogil:
-    """Make window `index` ready for window_touch, and then the walk. Any thread, with a window of its own that has room for a
-    step and BEHIND.
+cdef void window_ready(Window window, const WindowSource* source, uint64_t index, bint mapped) noexcept nogil:
+    """Make window `index` ready for window_touch, and then the walk. Any thread, with a window of its own, which has room for a
+    step and BEHIND unless it is to be mapped.
     """
     cdef uint64_t left
     window.start = index * source.step
     window.until = source.step
     window.error = 0
     left = source.size - window.start if source.size > window.start else 0
-    window.mapped = window_is_mapped(source, index)
+    window.mapped = mapped
     window.fetched = min(left, source.step)
     if not window.mapped:
         window.base = window.room

@@ -50,7 +50,8 @@ cdef class Lane:
     cdef Dispatcher dispatcher
     cdef DeliveryWriter deliveries  # its texts; None: not wanted
     cdef Window window
-    cdef Window other_window        # the two in turns; None of a stream
+    cdef Window other_window        # for a mapped window that is fetched while the first is worked on
+    cdef bint in_other              # where the lane's next window is
     cdef Records records
     cdef Run run
     cdef FrameBlock block           # of a piece

@@ -371,7 +371,7 @@ cdef class Lane:
         """Go on with another capture; the totals are its own from here on."""
         self.capture = capture
         self.window = capture.new_window()
-        self.other_window = None if capture.is_stream else capture.new_window()
+        self.other_window = Window.__new__(Window)
         memset(&self.totals, 0, sizeof(CaptureTotals))
         memset(self.block.interfaces, 0, PIECE * sizeof(uint16_t))
         if self.row_packets != NULL:

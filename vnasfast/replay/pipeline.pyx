@@ -67,7 +67,9 @@ cdef void process_run(Pipeline pipeline, Lane lane, uint64_t window) noexcept no
 
 
 cdef uint64_t run_window(Pipeline pipeline, Lane lane, Window window, uint64_t index, Window other) noexcept nogil:
-    """Take window `index`, which is ready, to the counters; the number of the window that is ready in `other`, or NO_WINDOW.
+    """Take window `index`, which is ready, to the counters; the number of the window that is ready then, or NO_WINDOW.
+
+    `other` receives it if it is mapped, and lane.in_other changes; what is read comes to `window` again, whose memory is in the caches.
 
     That one is taken as soon as this one is walked, so that its lines come from memory while this one's frames are worked on:
     3 to 5 ns a frame of 60 bytes, that a sweep before the walk took.
@@ -97,9 +99,10 @@ cdef uint64_t run_window(Pipeline pipeline, Lane lane, Window window, uint64_t i
         ahead = window_is_mapped(source, following)
     if ahead:
         read_ns = now_ns()
-        window_ready(other, source, following)
+        window_ready(other, source, following, True)
         lane.times.reading += now_ns() - read_ns
         other.read_ns = 0
+        lane.in_other = not lane.in_other
         lane_process_ahead(lane, other, &pipeline.handing_over, index)
     else:
         lane_process(lane, &pipeline.handing_over, index)
@@ -117,9 +120,9 @@ cdef uint64_t run_window(Pipeline pipeline, Lane lane, Window window, uint64_t i
     turn_set(&pipeline.handing_over, index + 1)
     if following != NO_WINDOW and not ahead:
         begun = now_ns()
-        window_ready(other, source, following)
-        other.read_ns = now_ns() - begun
-        lane.times.reading += other.read_ns
+        window_ready(window, source, following, False)
+        window.read_ns = now_ns() - begun
+        lane.times.reading += window.read_ns
     return following
 
 
@@ -128,11 +131,14 @@ cdef void run_lane(Pipeline pipeline, Lane lane) noexcept nogil:
     cdef uint64_t index = NO_WINDOW
     if not flag_get(&pipeline.stopping):
         index = take_number(&pipeline.unclaimed)
-        window_ready(lane.window, &pipeline.capture.windows, index)
+        window_ready(
+            lane.window, &pipeline.capture.windows, index, window_is_mapped(&pipeline.capture.windows, index))
+    lane.in_other = False
     while index != NO_WINDOW:
-        index = run_window(pipeline, lane, lane.window, index, lane.other_window)
-        if index != NO_WINDOW:
+        if lane.in_other:
             index = run_window(pipeline, lane, lane.other_window, index, lane.window)
+        else:
+            index = run_window(pipeline, lane, lane.window, index, lane.other_window)
 
 
 cdef class Pipeline:
