@@ -47,7 +47,7 @@ from vnasfast.errors import (
 )
 from vnasfast.outcome import Outcome
 from vnasfast.parse import parse_frames
-from vnasfast.tables.rows import AddressRow, ProcessRow, RouteRow, SocketRow, Usage
+from vnasfast.tables.rows import AddressRow, LinuxRow, ProcessRow, RouteRow, SocketRow, Usage
 
 if TYPE_CHECKING:
     from vnasfast.dtypes import FLOW_KEY, FLOW_KEY_IPV4
@@ -65,6 +65,7 @@ __all__ = [
     "Explanation",
     "FrozenError",
     "InvalidValue",
+    "LinuxRow",
     "MissingExtra",
     "NoSuchProcess",
     "NoSuchSocket",

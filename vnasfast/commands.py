@@ -51,8 +51,8 @@ COMMANDS = {
         "up",
         lasting=True,
     ),
-    "who": Entry("vnasfast.host.who_cli", "Say which process of this machine gets a packet, and why."),
     "verify": Entry("vnasfast.host.verify_cli", "Fuzz the policy linux against the running kernel."),
+    "who": Entry("vnasfast.host.who_cli", "Say which process of this machine gets a packet, and why."),
 }
 
 _EPILOG = """\b
