@@ -235,6 +235,14 @@ def spoof(family, level, kind, data, to):
     except OSError as error:
         return errno.errorcode[error.errno]
     return "sent"
+def spoof_connected(family, level, kind, data, to):
+    made = socket.socket(family, socket.SOCK_DGRAM)
+    made.connect((to, 9000))
+    try:
+        made.sendmsg([b"x"], [(level, kind, data)])
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "sent"
 def raw(protocol):
     try:
         socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol)
@@ -244,10 +252,12 @@ def raw(protocol):
 print(json.dumps([
     spoof(2, 0, 8, struct.pack("=i4s4s", 0, socket.inet_aton(four), bytes(4)), to4),
     spoof(10, 41, 50, socket.inet_pton(10, six) + bytes(4), to6),
+    spoof_connected(2, 0, 8, struct.pack("=i4s4s", 0, socket.inet_aton(four), bytes(4)), to4),
+    spoof_connected(10, 41, 50, socket.inet_pton(10, six) + bytes(4), to6),
     raw(socket.IPPROTO_TCP), raw(socket.IPPROTO_UDP), raw(socket.IPPROTO_RAW), raw(socket.IPPROTO_ICMP)]))
 """
     )
-    refused = ["EPERM"] * 5
+    refused = ["EPERM"] * 7
     assert world.inside("blue", code, GREEN4, GREEN6, CLIENT4, CLIENT6) == [*refused, "made"]
 
 

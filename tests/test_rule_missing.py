@@ -86,4 +86,4 @@ def test_rows_are_read_as_they_were_written():
     endpoint = bytes.fromhex("0300000050000602") + bytes(16)
     assert Endpoint.unpack(endpoint) == Endpoint(3, 80, "tcp", 6, None)
     assert Counts.unpack(bytes.fromhex("01" + "00" * 31) * 2) == Counts(tcp=2)
-    assert (str(loopback4(2)), str(loopback6(2))) == ("127.128.2.0", "fd76:6e61:7366:6173:7400:0:0:2")
+    assert (str(loopback4(2)), str(loopback6(2))) == ("127.128.2.0", "fd76:6e61:7366:6173:7400::2")

@@ -42,6 +42,7 @@ _SK_LOOKUP = 36
 CGROUP_PROGRAMS = {
     "vnas_create": 2,
     "vnas_listen": 3,
+    "vnas_leave": 1,
     "vnas_getsockname4": 31,
     "vnas_getsockname6": 32,
     "vnas_getpeername4": 29,

@@ -4,7 +4,7 @@
  *   bind.bpf.h      identical ANY binds coexist           cgroup/bind4,6  getsockname4,6  getpeername4,6
  *   enter.bpf.h     who waits where                       sockops  tc (ingress)  iter/tcp  iter/udp
  *   dispatch.bpf.h  from a packet to a socket             sk_lookup
- *   send.bpf.h      source addresses, loopback            cgroup/connect4,6  sendmsg4,6  recvmsg4,6
+ *   send.bpf.h      source addresses, loopback            cgroup/connect4,6  sendmsg4,6  recvmsg4,6  cgroup_skb/egress
  */
 #include "dispatch.bpf.h"
 #include "enter.bpf.h"

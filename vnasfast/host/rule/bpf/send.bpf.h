@@ -214,3 +214,33 @@ int vnas_recvmsg6(struct bpf_sock_addr *ctx)
 	set_user_address6(ctx, &name);
 	return 1;
 }
+
+/* The kernel asks no sendmsg hook about a connected socket, which may still name a source by IP_PKTINFO: look at what leaves. */
+SEC("cgroup_skb/egress")
+int vnas_leave(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct address source;
+	struct member *member;
+	__be32 ip;
+
+	sk = sk ? bpf_sk_fullsock(sk) : NULL;
+	if (!sk || sk->protocol != IPPROTO_UDP || sk->state != TCP_ESTABLISHED)
+		return 1;
+	member = bpf_sk_storage_get(&members, sk, NULL, 0);
+	if (!member)
+		return 1;
+	if (skb->protocol == bpf_htons(0x0800)) {
+		if (bpf_skb_load_bytes(skb, 12, &ip, sizeof(ip)))
+			return 0;
+		source = ipv4(ip);
+		if (is_loopback4(ip))
+			return 1;
+	} else if (bpf_skb_load_bytes(skb, 8, &source, sizeof(source))) {
+		return 0;
+	}
+	if (owns(member->vnas, &source) || loopback_owner(&source) == member->vnas)
+		return 1;
+	COUNT(member->vnas, refused);
+	return 0;
+}
