@@ -6,8 +6,8 @@ A writer that changes another machine's tables takes as much of the caches and o
 it, it does not lose to changes. A round has every condition once, in turn; a loss is the median of the rounds' own. The
 processor's clock leaves out what others on the machine take, and the waiting for Python's lock.
 
-Growing is not to be felt: no single change may take long because a table gets larger. The longest change is given by both
-clocks, as the one on the wall counts whatever else the machine did meanwhile.
+Growing is not to be felt: no single change may take long because a table gets larger. The longest change is given by
+both clocks, as the one on the wall counts whatever else the machine did meanwhile.
 """
 
 import gc
