@@ -5,10 +5,12 @@ keep ready for `dispatch`; that the two agree on every packet is one of the test
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
 
 from vnasfast.dispatch.dispatcher cimport Dispatcher, read_frame
 from vnasfast.dispatch.linux_why cimport look_as_linux
 from vnasfast.parse.fragments cimport fragments_follow
+from vnasfast.tables.addresses cimport AddressRow
 from vnasfast.tables.family cimport IPV4, family_of, is_any, is_loopback
 from vnasfast.tables.hashing cimport hash_flow, load64
 from vnasfast.tables.processes cimport process_find
@@ -34,6 +36,14 @@ cdef dict REASONS = {
     Outcome.TRUNCATED: "the capture cut the frame before the ports",
     Outcome.MALFORMED: "the frame contradicts itself",
 }
+
+
+# A socket of a port.
+cdef struct Candidate:
+    int32_t socket              # -1: behind the last
+    int32_t row                 # of its endpoint; negative: it has none
+    int32_t vnas_id
+    Endpoint endpoint
 
 
 cdef str address(uint64_t hi, uint64_t lo):
@@ -99,19 +109,38 @@ cdef class Walk:
         }.get(self.key.status, "has what dispatch needs"))
         return 0
 
+    cdef Candidate* candidates(self, int32_t port) except NULL:
+        """Copy a port's sockets, in order of registration, before any Python code runs, which may let other threads change them."""
+        cdef const SocketTable* table = &self.c.sockets
+        cdef int32_t socket = table.ports[port].first if port >= 0 else -1
+        cdef Candidate* copied = <Candidate*>calloc(table.ports[port].n_sockets + 1 if port >= 0 else 1, sizeof(Candidate))
+        cdef size_t n = 0
+        if copied == NULL:
+            raise MemoryError("no memory for the sockets of a port")
+        while socket >= 0:
+            copied[n].socket = socket
+            copied[n].row = table.rows[socket].endpoint
+            copied[n].endpoint = endpoint_of(self.c, socket)
+            copied[n].vnas_id = self.c.vnases.rows[copied[n].endpoint.vnas].id
+            socket = table.rows[socket].next_on_port
+            n += 1
+        copied[n].socket = -1
+        return copied
+
     cdef int32_t owner_of_endpoint(self, uint64_t hi, uint64_t lo) except? -100:
         """Step 1: whose a loopback source endpoint is, when exactly one VNAS can own it."""
-        cdef const SocketTable* table = &self.c.sockets
-        cdef int32_t row = port_find(table, protocol_number(self.key.protocol), self.key.source_port)
-        cdef int32_t socket = table.ports[row].first if row >= 0 else -1
-        cdef Endpoint endpoint
+        cdef int32_t row = port_find(&self.c.sockets, protocol_number(self.key.protocol), self.key.source_port)
+        cdef Candidate* all_of_port = self.candidates(row)
+        cdef const Candidate* each = all_of_port
         owners = set()
-        while socket >= 0:
-            endpoint = endpoint_of(self.c, socket)
-            if self.receives(&endpoint, hi, lo):
-                owners.add(endpoint.vnas)
-                self.look(f"socket {socket} of the source port, VNAS {self.c.vnases.rows[endpoint.vnas].id}: may own it")
-            socket = table.rows[socket].next_on_port
+        try:
+            while each.socket >= 0:
+                if self.receives(&each.endpoint, hi, lo):
+                    owners.add(each.endpoint.vnas)
+                    self.look(f"socket {each.socket} of the source port, VNAS {each.vnas_id}: may own it")
+                each += 1
+        finally:
+            free(all_of_port)
         return owners.pop() if len(owners) == 1 else -1
 
     cdef int32_t source_vnas(self) except? -100:
@@ -131,18 +160,29 @@ cdef class Walk:
         return self.vnas_of_address(hi, lo)
 
     cdef int32_t vnas_of_address(self, uint64_t hi, uint64_t lo) except? -100:
-        """Look for (VLAN, address) in the ANY-address table, in order of registration."""
+        """Look for (VLAN, address) in the ANY-address table, in order of registration. Its rows are copied first, too."""
+        cdef AddressRow* found = <AddressRow*>calloc(self.c.addresses.pool.n_rows + 1, sizeof(AddressRow))
         cdef int32_t row = self.c.addresses.first
+        cdef size_t n = 0, i
+        if found == NULL:
+            raise MemoryError("no memory for the rows of an address")
         while row >= 0:
-            found = &self.c.addresses.rows[row]
-            if found.hi == hi and found.lo == lo:
-                said = (f"ANY-address table: {address(hi, lo)} ({vlan_text(found.vlan)}), VNAS"
-                        f" {self.c.vnases.rows[found.vnas].id}, {self.dispatcher.tables.interfaces.name(found.interface)}")
-                if found.vlan == self.key.vlan:
+            if self.c.addresses.rows[row].hi == hi and self.c.addresses.rows[row].lo == lo:
+                found[n] = self.c.addresses.rows[row]
+                n += 1
+            row = self.c.addresses.rows[row].next
+        names = self.dispatcher.tables.interfaces.all_names()
+        ids = [self.c.vnases.rows[found[i].vnas].id for i in range(n)]
+        try:
+            for i in range(n):
+                said = (f"ANY-address table: {address(hi, lo)} ({vlan_text(found[i].vlan)}), VNAS {ids[i]},"
+                        f" {names[found[i].interface]}")
+                if found[i].vlan == self.key.vlan:
                     self.look(said)
-                    return found.vnas
+                    return found[i].vnas
                 self.look(said + ": another VLAN")
-            row = found.next
+        finally:
+            free(found)
         return -1
 
     cdef bint receives(self, const Endpoint* endpoint, uint64_t hi, uint64_t lo) noexcept:
@@ -153,50 +193,51 @@ cdef class Walk:
             return not endpoint.v6only
         return family_of(endpoint.hi, endpoint.lo) != IPV4
 
-    cdef int32_t chosen_by_flow(self, int32_t first) except? -100:
-        """Choose among the sockets that share the first's endpoint."""
-        cdef const SocketTable* table = &self.c.sockets
-        cdef int32_t endpoint = table.rows[first].endpoint
-        cdef int32_t socket = table.ports[endpoint_of(self.c, first).port].first
+    cdef int32_t chosen_by_flow(self, const Candidate* first) except? -100:
+        """Choose among the sockets that share the first's endpoint; all come behind it."""
+        cdef const Candidate* each = first
         cdef uint64_t flow = hash_flow(&self.c.seed, self.key) >> 32
         members = []
-        while socket >= 0:
-            if socket == first or (endpoint >= 0 and table.rows[socket].endpoint == endpoint):
-                members.append(socket)
-            socket = table.rows[socket].next_on_port
+        while each.socket >= 0:
+            if each == first or (first.row >= 0 and each.row == first.row):
+                members.append(each.socket)
+            each += 1
         if len(members) == 1:
             self.conclude(STEP_4,
-                          f"socket {first}: the first that matches (policy registration)")
-            return first
+                          f"socket {first.socket}: the first that matches (policy registration)")
+            return first.socket
         socket = members[flow * len(members) >> 32]
         self.conclude(STEP_4,
-                      f"socket {socket}: socket {first} is the first that matches, {len(members)} sockets share its port, and the"
-                      " flow's hash chooses this one")
+                      f"socket {socket}: socket {first.socket} is the first that matches, {len(members)} sockets share its port, and"
+                      " the flow's hash chooses this one")
         return socket
 
     cdef int32_t choose_socket(self, int32_t port, int32_t vnas, uint64_t hi, uint64_t lo) except? -100:
         """Step 4, policy registration."""
         if self.c.as_linux.kernel != 0:
             return self.choose_as_linux(vnas, hi, lo)
-        cdef const SocketTable* table = &self.c.sockets
-        cdef int32_t socket = table.ports[port].first
-        cdef Endpoint endpoint
-        while socket >= 0:
-            endpoint = endpoint_of(self.c, socket)
-            if is_any(endpoint.hi, endpoint.lo):
-                said = "ANY" + (", IPv6 only" if endpoint.v6only else
-                                ", IPv4 only" if family_of(endpoint.hi, endpoint.lo) == IPV4 else "")
-            else:
-                said = address(endpoint.hi, endpoint.lo)
-            said = f"socket {socket}: {said}, VNAS {self.c.vnases.rows[endpoint.vnas].id}"
-            if endpoint.vnas != vnas:
-                self.look(said + ": another VNAS")
-            elif not self.receives(&endpoint, hi, lo):
-                self.look(said + (": another family" if endpoint.any else ": another address"))
-            else:
-                self.look(said + ": matches")
-                return self.chosen_by_flow(socket)
-            socket = table.rows[socket].next_on_port
+        cdef Candidate* all_of_port = self.candidates(port)
+        cdef const Candidate* each = all_of_port
+        cdef const Endpoint* endpoint
+        try:
+            while each.socket >= 0:
+                endpoint = &each.endpoint
+                if is_any(endpoint.hi, endpoint.lo):
+                    said = "ANY" + (", IPv6 only" if endpoint.v6only else
+                                    ", IPv4 only" if family_of(endpoint.hi, endpoint.lo) == IPV4 else "")
+                else:
+                    said = address(endpoint.hi, endpoint.lo)
+                said = f"socket {each.socket}: {said}, VNAS {each.vnas_id}"
+                if endpoint.vnas != vnas:
+                    self.look(said + ": another VNAS")
+                elif not self.receives(endpoint, hi, lo):
+                    self.look(said + (": another family" if endpoint.any else ": another address"))
+                else:
+                    self.look(said + ": matches")
+                    return self.chosen_by_flow(each)
+                each += 1
+        finally:
+            free(all_of_port)
         self.conclude(STEP_4,
                       f"NO_SOCKET: none of them waits in VNAS {self.c.vnases.rows[vnas].id} for this address")
         return Outcome.NO_SOCKET
