@@ -225,12 +225,12 @@ def test_misses_beyond_their_table_are_those_of_one_thread(tmp_path):
 
 
 def test_sockets_that_close_meanwhile_lose_no_packet(tmp_path):
-    """Each thread counts apart: whoever closes a socket takes what all of them counted to it, and to no other socket."""
+    """Each thread counts apart: whoever closes a socket takes what all counted to it, and to no other socket."""
     machine = ServerMachine(seed=1)
     pids = [machine.vnas_start(1, vnas) for vnas in (1, 2, 3)]
-    header = bytes(12) + b"\x08\x00" + struct.pack(">BBHHHBBH", 0x45, 0, 46, 1, 0x4000, 64, 17, 0) + bytes([192, 0, 2, 9])
+    header = bytes(12) + b"\x08\x00" + struct.pack(">BBHHHBBH", 0x45, 0, 46, 1, 0, 64, 17, 0) + bytes([192, 0, 2, 9])
     udp = struct.pack(">HHHH", 1, 53, 26, 0) + bytes(18)
-    frames = [Frame(header + bytes([10, 0, 0, 1 + i % 3]) + udp, 1_700_000_000_000_000 + i, 60) for i in range(60_000)]
+    frames = [Frame(header + bytes([10, 0, 0, 1 + i % 3]) + udp, 1_700_000_000 + i, 60) for i in range(60_000)]
     path = tmp_path / "capture"
     path.write_bytes(pcap_file(frames))
     for number, pid in enumerate(pids, 1):

@@ -6,9 +6,11 @@
 from libc.stdint cimport uint8_t, uint64_t
 
 cdef enum:
-    # Mapped and read windows that are timed, some in a row, before the faster way is taken for the rest.
+    # Mapped and read windows that are timed, some in a row, before the faster way is taken for the next; and again, as what
+    # else runs on the machine may change.
     TRIAL_WINDOWS = 16
     TRIAL_ROW = 4
+    TRIAL_EVERY = 512
     # What is read behind a window at once: most records that begin in it end in this.
     BEHIND = 2048
 
@@ -20,7 +22,8 @@ cdef struct WindowSource:
     int fd                      # -1: no file
     bint may_read               # both ways are open if also `data` is given
     uint64_t released           # mapped bytes before this were given back
-    uint64_t best[2]            # least time of a window so far, in units of 2**-16 ns a byte; [0] read, [1] mapped
+    uint64_t trial              # number of the last one
+    uint64_t best[2]            # its least time of a window, in units of 2**-16 ns a byte; [0] read, [1] mapped
 
 cdef class Window:
     cdef const uint8_t* base    # byte `start` of the capture

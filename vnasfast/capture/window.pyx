@@ -26,7 +26,7 @@ cdef extern from * nogil:
     int MADV_DONTNEED
     void touch "vnasfast_touch"(const uint8_t* at, size_t n) noexcept
 
-from vnasfast.capture.window cimport BEHIND, TRIAL_ROW, TRIAL_WINDOWS, WindowSource
+from vnasfast.capture.window cimport BEHIND, TRIAL_EVERY, TRIAL_ROW, TRIAL_WINDOWS, WindowSource
 
 # A mapped file's pages are given back this many bytes at a time, so that a long file doesn't fill the memory of
 # the process; less than 2 MiB at a time can be felt.
@@ -67,7 +67,7 @@ cdef bint window_is_mapped(const WindowSource* source, uint64_t index) noexcept 
     """Whether window `index` is going to be mapped, as things are now."""
     if source.data == NULL or not source.may_read:
         return source.data != NULL
-    if source.best[0] == UINT64_MAX or source.best[1] == UINT64_MAX or index < TRIAL_WINDOWS:
+    if source.best[0] == UINT64_MAX or source.best[1] == UINT64_MAX or index % TRIAL_EVERY < TRIAL_WINDOWS:
         return index // TRIAL_ROW & 1
     return source.best[1] < source.best[0]
 
@@ -121,13 +121,18 @@ cdef bint window_extend(Window window, const WindowSource* source, size_t needed
 
 
 cdef void window_timed(WindowSource* source, Window window, uint64_t ns) noexcept nogil:
-    """Note how long a window took, from making it ready to its last frame. One caller at a time."""
+    """Note how long a window of a trial took, from making it ready to its last frame. One caller at a time."""
     cdef uint64_t bytes = min(window.visible, window.until)
-    cdef uint64_t a_byte
-    if bytes == source.step:        # a shorter one says little
-        a_byte = (ns << 16) // bytes
-        if a_byte < source.best[window.mapped]:
-            source.best[window.mapped] = a_byte
+    cdef uint64_t index = window.start // source.step
+    if bytes != source.step:        # a shorter one says little
+        return
+    if index % TRIAL_EVERY < TRIAL_WINDOWS:
+        if source.trial != index // TRIAL_EVERY:
+            source.trial = index // TRIAL_EVERY
+            source.best[0] = source.best[1] = UINT64_MAX
+    elif source.best[window.mapped] != UINT64_MAX:
+        return
+    source.best[window.mapped] = min(source.best[window.mapped], (ns << 16) // bytes)
 
 
 cdef void window_release(WindowSource* source, uint64_t end) noexcept nogil:

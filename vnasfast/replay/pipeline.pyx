@@ -69,7 +69,7 @@ cdef void process_run(Pipeline pipeline, Lane lane, uint64_t window) noexcept no
 cdef uint64_t run_window(Pipeline pipeline, Lane lane, Window window, uint64_t index, Window other) noexcept nogil:
     """Take window `index`, which is ready, to the counters; the number of the window that is ready then, or NO_WINDOW.
 
-    `other` receives it if it is mapped, and lane.in_other changes; what is read comes to `window` again, whose memory is in the caches.
+    `other` receives it if it is mapped. What is read comes to lane.window, which alone has memory for it: in the caches already.
 
     That one is taken as soon as this one is walked, so that its lines come from memory while this one's frames are worked on:
     3 to 5 ns a frame of 60 bytes, that a sweep before the walk took.
@@ -120,9 +120,10 @@ cdef uint64_t run_window(Pipeline pipeline, Lane lane, Window window, uint64_t i
     turn_set(&pipeline.handing_over, index + 1)
     if following != NO_WINDOW and not ahead:
         begun = now_ns()
-        window_ready(window, source, following, False)
-        window.read_ns = now_ns() - begun
-        lane.times.reading += window.read_ns
+        window_ready(lane.window, source, following, False)
+        lane.window.read_ns = now_ns() - begun
+        lane.times.reading += lane.window.read_ns
+        lane.in_other = False
     return following
 
 
