@@ -110,7 +110,7 @@ class Tally:
     """Answers that were right, those that were another's, and questions without an answer."""
 
     def __init__(self):
-        self.right = self.silent = 0
+        self.right = self.silent = self.late = 0
         self.astray = []
         self.lock = threading.Lock()
 
@@ -180,6 +180,9 @@ def ask_echo(world, tally, stop):
             except OSError:  # no answer in time, or the port was closed for a moment
                 tally.add(("echo", address), None, ())
                 continue
+            if address == MOVING and FIXED.get(source[0]) == name:
+                tally.late += 1  # the address went to the other VNAS before the answer, which may not leave from it now
+                continue
             said = name if source[0] == address else f"{name} from {source[0]}"
             tally.add(("echo", address), said, expected_of(address))
 
@@ -237,7 +240,7 @@ def disturb(world, farm, stop, done):
 
 @pytest.mark.parametrize(
     ("wanted", "most_seconds"),
-    [(3_000, 60), pytest.param(1_000_000, 3_000, marks=pytest.mark.long)],
+    [(1_000, 120), pytest.param(1_000_000, 6_000, marks=pytest.mark.long)],
 )
 def test_no_answer_goes_astray(wanted, most_seconds):
     # The servers run as users who may not look into pytest's folders.
@@ -283,9 +286,11 @@ def test_no_answer_goes_astray(wanted, most_seconds):
             print(
                 f"{ask.__name__}: {tally.right:,} right, {len(tally.astray)} astray, {tally.silent:,} without an answer"
             )
+        print(f"{tallies[ask_echo].late} answers came after the address had moved, from another of their VNAS")
         print(f"{len(changes)} rounds of a restart, a reload, an address added or removed, and an 'up' that was killed")
         assert not problems
         assert [tally.astray for tally in tallies.values()] == [[], [], []]
+        assert tallies[ask_http].right >= wanted
         assert all(tally.right > 20 for tally in tallies.values())
         assert len(changes) >= 3
         compare_with_capture(world)

@@ -20,7 +20,7 @@ INSTALL = "apt-get install clang libbpf-dev"
 
 def missing() -> list[str]:
     """Name what is not installed."""
-    needs = [] if shutil.which("clang") else ["clang"]
+    needs = [] if _is_compiled() or shutil.which("clang") else ["clang"]
     compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
     found = subprocess.run(  # noqa: S603 (the compiler that setuptools will use)
         [*compiler, "-E", "-"], input="#include <bpf/libbpf.h>\n", text=True, capture_output=True, check=False
@@ -28,6 +28,12 @@ def missing() -> list[str]:
     if found.returncode:
         needs.append("libbpf-dev")
     return needs
+
+
+def _is_compiled() -> bool:
+    """Tell whether the programs are there, as in a source distribution."""
+    newest = max((path.stat().st_mtime for path in SOURCES.glob("*")), default=0.0)
+    return OBJECT.exists() and OBJECT.stat().st_mtime >= newest
 
 
 def options() -> dict[Path, dict[str, Any] | None]:
@@ -38,7 +44,7 @@ def options() -> dict[Path, dict[str, Any] | None]:
         print(f"built without 'vnasfast up', for want of {' and '.join(needs)}: {INSTALL}")
         return {LOADER: None}
     sources = sorted(SOURCES.iterdir())
-    if not OBJECT.exists() or OBJECT.stat().st_mtime < max(path.stat().st_mtime for path in sources):
+    if not _is_compiled():
         architecture = sysconfig.get_config_var("MULTIARCH") or ""
         subprocess.run(  # noqa: S603
             [

@@ -2,11 +2,13 @@
 
 Each address is one row that is overwritten at once, so a packet to it finds the old VNAS or the new one. What a change
 needs comes before it, and what it makes useless goes after it: a VNAS before its first address, an address on its
-interface before it is anybody's, addresses before the VNAS that had them.
+interface before it is anybody's, the VNAS's second address (from which on answers remember what was asked) before it
+receives, addresses before the VNAS that had them.
 """
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 
 from vnasfast.errors import RuleError
 from vnasfast.host.rule import interfaces
@@ -65,8 +67,8 @@ def register(rule: Rule, address: IPAddress, length: int, interface: str, vnas: 
         added = interfaces.add(address, length, index)
         order = 1 + max((owner.order for owner in addresses.values()), default=0)
         slot, _ = rule.vnases()[vnas]
+        renew(rule, [vnas], coming={address: slot})
         rule.map("addresses").set(address_key(address), Owner(slot, index, order, length if added else 0).pack())
-        renew(rule, [vnas])
         rule.attach_to_interfaces()
     return True
 
@@ -93,12 +95,16 @@ def _apply(rule: Rule, wanted: Wanted) -> list[str]:
     changes = _add_vnases(rule, wanted, had)
     slots = {vnas: slot for vnas, (slot, _) in rule.vnases().items()}
     names = {slot: rule.name_of(vnas) for vnas, slot in slots.items()}
+    added = {
+        address: address.max_prefixlen
+        for address, (_, name) in wanted.addresses.items()
+        if address not in held and interfaces.add(address, address.max_prefixlen, indices[name])
+    }
+    renew(rule, slots, coming={address: slots[vnas] for address, (vnas, _) in wanted.addresses.items()})
     for order, (address, (vnas, name)) in enumerate(wanted.addresses.items(), 1):
         before = addresses.pop(address, None)
-        added = before.added if before else 0
-        if address not in held and interfaces.add(address, address.max_prefixlen, indices[name]):
-            added = address.max_prefixlen
-        owner = Owner(slots[vnas], indices[name], order, added)
+        was_added = before.added if before else 0
+        owner = Owner(slots[vnas], indices[name], order, added.get(address, was_added))
         if before != owner:
             rule.map("addresses").set(address_key(address), owner.pack())
         if before is None:
@@ -163,12 +169,29 @@ def _forget(rule: Rule, address: IPAddress, owner: Owner) -> None:
         interfaces.remove(address, owner.added, owner.interface)
 
 
-def renew(rule: Rule, vnases: Iterable[int], leaving: frozenset[IPAddress] | set[IPAddress] = frozenset()) -> None:
-    """Set what ANY becomes, and the source addresses, by the addresses that a VNAS has now."""
+def renew(
+    rule: Rule,
+    vnases: Iterable[int],
+    *,
+    coming: Mapping[IPAddress, int] = MappingProxyType({}),
+    leaving: Collection[IPAddress] = (),
+) -> None:
+    """Set what ANY becomes, and the source addresses, by the addresses that a VNAS has now, and those that come.
+
+    Parameters
+    ----------
+    rule : Rule
+    vnases : iterable of int
+    coming : mapping
+        Address → slot, of addresses that are up and will be registered next.
+    leaving : collection
+        Addresses that will be removed next.
+    """
     of_slot: dict[int, list[IPAddress]] = {}
-    for address, owner in rule.addresses().items():
-        if address not in leaving:
-            of_slot.setdefault(owner.slot, []).append(address)
+    now = {address: owner.slot for address, owner in rule.addresses().items() if address not in leaving}
+    pairs = dict.fromkeys([*now.items(), *coming.items()])
+    for address, slot in pairs:
+        of_slot.setdefault(slot, []).append(address)
     rows = rule.vnases()
     for vnas in vnases:
         slot, row = rows[vnas]
