@@ -1,10 +1,13 @@
 """What became of one packet."""
 
+cimport cython
+
 from vnasfast.outcome import Outcome
 
 cdef tuple OUTCOMES = tuple(Outcome(-number) for number in range(10))
 
 
+@cython.freelist(64)
 cdef class Delivery:
     """What became of one packet.
 
