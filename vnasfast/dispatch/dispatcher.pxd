@@ -1,20 +1,11 @@
 # The class that embeds steps 1 to 4: one packet, many keys, many frames.
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
-from vnasfast.dispatch.blocks cimport BLOCK, AnyKey
 from vnasfast.dispatch.delivery cimport Delivery
 from vnasfast.parse.fragments cimport FragmentTable
 from vnasfast.tables.tables cimport Tables
 from vnasfast.typedefs cimport FlowKey, FlowKeyIpv4
-
-# Frames parsed, those that are plain IPv4 apart: see parse/plain.pxd.
-cdef struct ParsedBlock:
-    size_t n_plain
-    FlowKeyIpv4 plain[BLOCK + 1]
-    uint16_t places[BLOCK + 1]      # of the plain frames in the block
-    uint16_t others[BLOCK + 1]      # of the other frames
-    FlowKey wide[BLOCK]             # their keys
 
 cdef class Dispatcher:
     cdef readonly Tables tables

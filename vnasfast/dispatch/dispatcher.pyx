@@ -4,18 +4,16 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.number cimport PyNumber_Index
-from libc.stdint cimport INT32_MAX, INT64_MAX, INT64_MIN, UINT32_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT32_MAX, INT64_MAX, INT64_MIN, UINT32_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from vnasfast.dispatch.accounting cimport account
-from vnasfast.dispatch.blocks cimport (
-    BLOCK, AnyKey, dispatch_and_count, dispatch_keys, dispatch_with_vnases, n_missed,
-)
+from vnasfast.dispatch.blocks cimport KeyLists, dispatch_and_count, dispatch_keys, dispatch_with_vnases, lists_of, n_missed
 from vnasfast.dispatch.delivery cimport Delivery
 from vnasfast.dispatch.steps cimport dispatch_key
 from vnasfast.parse.fragments cimport FragmentTable, fragments_follow
 from vnasfast.parse.frame cimport parse_frame
 from vnasfast.parse.link cimport LINK_ETHERNET
-from vnasfast.parse.plain cimport parse_plain
+from vnasfast.parse.plain cimport BLOCK, ParsedBlock, first_outside, parse_begin, parse_plain
 from vnasfast.tables.tables cimport Tables, pthread_mutex_lock, pthread_mutex_unlock
 from vnasfast.typedefs cimport FIRST_FRAGMENT, LATER_FRAGMENT, FlowKey, FlowKeyIpv4
 
@@ -24,110 +22,64 @@ from vnasfast.errors import InvalidValue
 
 # ---- blocks, as whoever has frames in memory calls them ---------------------------------------------------------------
 
-cdef void dispatch_some(Tables tables, const AnyKey* keys, size_t n, int32_t* results, bint count, const uint32_t* wire_lengths,
-                        const int64_t* times_ns) noexcept nogil:
-    """Dispatch at most BLOCK keys. Who doesn't ask how many missed is spared a tenth of the time."""
+cdef void dispatch_lists(Tables tables, const KeyLists* keys, int32_t* results, bint count, const uint32_t* wire_lengths,
+                         const int64_t* times_ns) noexcept nogil:
+    """Dispatch at most BLOCK packets. Who doesn't ask how many missed is spared a tenth of the time."""
     if count:
-        dispatch_and_count(tables, keys, n, results, wire_lengths, times_ns, NULL)
+        dispatch_and_count(tables, keys, results, wire_lengths, times_ns, NULL)
     else:
-        dispatch_keys(tables, keys, n, results)
+        dispatch_keys(tables, keys, results)
 
 
 cdef size_t dispatch_block(Dispatcher dispatcher, const FlowKey* keys, size_t n, int32_t* results, int32_t* vnases,
                            bint count, const uint32_t* wire_lengths, const int64_t* times_ns) noexcept nogil:
+    cdef KeyLists lists = KeyLists(NULL, NULL, 0, keys, NULL, n)
     if vnases != NULL:
         dispatch_with_vnases(dispatcher.tables, keys, n, results, vnases, count, wire_lengths, times_ns)
     else:
-        dispatch_some(dispatcher.tables, keys, n, results, count, wire_lengths, times_ns)
+        dispatch_lists(dispatcher.tables, &lists, results, count, wire_lengths, times_ns)
     return n_missed(results, n)
 
 
 cdef size_t dispatch_block_ipv4(Dispatcher dispatcher, const FlowKeyIpv4* keys, size_t n, int32_t* results, bint count,
                                 const uint32_t* wire_lengths, const int64_t* times_ns) noexcept nogil:
-    dispatch_some(dispatcher.tables, keys, n, results, count, wire_lengths, times_ns)
+    cdef KeyLists lists = KeyLists(keys, NULL, n, NULL, NULL, 0)
+    dispatch_lists(dispatcher.tables, &lists, results, count, wire_lengths, times_ns)
     return n_missed(results, n)
-
-
-cdef size_t dispatch_chosen(Dispatcher dispatcher, const AnyKey* keys, const uint16_t* places, size_t n, int32_t* results,
-                            bint count, const uint32_t* wire_lengths, const int64_t* times_ns) noexcept nogil:
-    """Dispatch the keys of the packets at `places`; results, wire lengths and times are those of all packets."""
-    cdef int32_t[BLOCK] found
-    cdef uint32_t[BLOCK] lengths
-    cdef int64_t[BLOCK] times
-    cdef size_t i, missed
-    for i in range(n):
-        lengths[i] = wire_lengths[places[i]] if wire_lengths != NULL else 0
-        times[i] = times_ns[places[i]] if times_ns != NULL else 0
-    if AnyKey is FlowKeyIpv4:
-        missed = dispatch_block_ipv4(dispatcher, keys, n, found, count, lengths, times)
-    else:
-        missed = dispatch_block(dispatcher, keys, n, found, NULL, count, lengths, times)
-    for i in range(n):
-        results[places[i]] = found[i]
-    return missed
-
-
-cdef size_t dispatch_parsed(Dispatcher dispatcher, const ParsedBlock* parsed, size_t n, int32_t* results, bint count,
-                            const uint32_t* wire_lengths, const int64_t* times_ns) noexcept nogil:
-    if parsed.n_plain == n:
-        return dispatch_block_ipv4(dispatcher, parsed.plain, n, results, count, wire_lengths, times_ns)
-    if parsed.n_plain == 0:
-        return dispatch_block(dispatcher, parsed.wide, n, results, NULL, count, wire_lengths, times_ns)
-    return (dispatch_chosen(dispatcher, parsed.plain, parsed.places, parsed.n_plain, results, count, wire_lengths, times_ns)
-            + dispatch_chosen(dispatcher, parsed.wide, parsed.others, n - parsed.n_plain, results, count, wire_lengths, times_ns))
 
 
 cdef void parse_frames(Dispatcher dispatcher, uint32_t link_type, const uint8_t* base, uint64_t n_bytes, size_t n,
                        const uint64_t* offsets, const uint32_t* lengths, const uint32_t* wire_lengths, const int64_t* times_ns,
                        ParsedBlock* parsed) noexcept nogil:
-    """Parse at most BLOCK frames of one link type, plain IPv4 frames apart from all others."""
-    cdef uint64_t[BLOCK] safe_offsets
-    cdef uint32_t[BLOCK] safe_lengths
+    """Parse at most BLOCK frames of one link type."""
     cdef size_t i, j
-    cdef bint inside
-    # Checked before, and here again: another thread may write to the caller's arrays while the GIL is free.
-    for i in range(n):
-        safe_offsets[i] = offsets[i]
-        safe_lengths[i] = lengths[i]
-        inside = safe_offsets[i] <= n_bytes and safe_lengths[i] <= n_bytes - safe_offsets[i]
-        safe_offsets[i] = safe_offsets[i] if inside else 0
-        safe_lengths[i] = safe_lengths[i] if inside else 0
-    parsed.n_plain = parse_plain(link_type, base, safe_offsets, safe_lengths, 0, n, parsed.plain, parsed.places, parsed.others,
-                                 0, 0)
-    for j in range(n - parsed.n_plain):
-        i = parsed.others[j]
-        parse_frame(link_type, base + safe_offsets[i], safe_lengths[i],
-                    wire_lengths[i] if wire_lengths != NULL else safe_lengths[i], &parsed.wide[j])
-        if parsed.wide[j].status == FIRST_FRAGMENT or parsed.wide[j].status == LATER_FRAGMENT:
-            pthread_mutex_lock(&dispatcher.tables.counting)
-            fragments_follow(&dispatcher.fragments.c_fragments, &parsed.wide[j], times_ns[i] if times_ns != NULL else 0)
-            pthread_mutex_unlock(&dispatcher.tables.counting)
+    cdef FlowKey* key = parsed.wide
+    parse_begin(parsed)
+    parse_plain(link_type, base, n_bytes, offsets, lengths, 0, n, parsed)
+    key += parsed.kinds.n_ipv6
+    for j in range(parsed.kinds.n_others):
+        i = parsed.kinds.others[j]
+        parse_block(dispatcher, link_type, base, n_bytes, 1, offsets + i, lengths + i,
+                    wire_lengths + i if wire_lengths != NULL else NULL, times_ns + i if times_ns != NULL else NULL, key + j)
 
 
 cdef void parse_block(Dispatcher dispatcher, uint32_t link_type, const uint8_t* base, uint64_t n_bytes, size_t n,
                       const uint64_t* offsets, const uint32_t* lengths, const uint32_t* wire_lengths,
                       const int64_t* times_ns, FlowKey* keys) noexcept nogil:
     cdef size_t i
-    cdef uint32_t length, wire_length
+    cdef uint64_t offset
+    cdef uint32_t length
     for i in range(n):
-        length = lengths[i]
-        wire_length = wire_lengths[i] if wire_lengths != NULL else length
         # Checked before, and here again: another thread may write to the caller's arrays while the GIL is free.
-        if offsets[i] > n_bytes or length > n_bytes - offsets[i]:
-            length = 0
-        parse_frame(link_type, base + (offsets[i] if length != 0 else 0), length, wire_length, &keys[i])
+        offset = offsets[i]
+        length = lengths[i]
+        if offset > n_bytes or length > n_bytes - offset:
+            offset = length = 0
+        parse_frame(link_type, base + offset, length, wire_lengths[i] if wire_lengths != NULL else length, &keys[i])
         if keys[i].status == FIRST_FRAGMENT or keys[i].status == LATER_FRAGMENT:
             pthread_mutex_lock(&dispatcher.tables.counting)
             fragments_follow(&dispatcher.fragments.c_fragments, &keys[i], times_ns[i] if times_ns != NULL else 0)
             pthread_mutex_unlock(&dispatcher.tables.counting)
-
-
-cdef size_t first_outside(size_t n, const uint64_t* offsets, const uint32_t* lengths, uint64_t n_bytes) noexcept nogil:
-    cdef size_t i
-    for i in range(n):
-        if offsets[i] > n_bytes or lengths[i] > n_bytes - offsets[i]:
-            return i
-    return n
 
 
 cdef object ZERO = 0    # every small 0 is this object
@@ -292,6 +244,7 @@ cdef class Dispatcher:
         cdef const FlowKeyIpv4[::1] narrow
         cdef const FlowKey* wide_keys = NULL
         cdef const FlowKeyIpv4* narrow_keys = NULL
+        cdef KeyLists lists
         cdef Py_ssize_t n = keys.shape[0], start = 0, size
         cdef const uint32_t[::1] length_view
         cdef const int64_t[::1] time_view
@@ -321,9 +274,10 @@ cdef class Dispatcher:
                 lengths = length_column + start if length_column != NULL else NULL
                 times = time_column + start if time_column != NULL else NULL
                 if narrow_keys != NULL:
-                    dispatch_some(self.tables, narrow_keys + start, size, &result_view[start], count, lengths, times)
+                    lists = KeyLists(narrow_keys + start, NULL, size, NULL, NULL, 0)
                 else:
-                    dispatch_some(self.tables, wide_keys + start, size, &result_view[start], count, lengths, times)
+                    lists = KeyLists(NULL, NULL, 0, wide_keys + start, NULL, size)
+                dispatch_lists(self.tables, &lists, &result_view[start], count, lengths, times)
                 start += size
         return results
 
@@ -370,6 +324,7 @@ cdef class Dispatcher:
         cdef const int64_t* time_column = NULL
         cdef const int64_t* times = NULL
         cdef ParsedBlock parsed
+        cdef KeyLists keys
         cdef Py_buffer view
         cdef size_t outside
         results = output(out, "int32", n)
@@ -397,7 +352,8 @@ cdef class Dispatcher:
                     times = time_column + start if time_column != NULL else NULL
                     parse_frames(self, link_type, <const uint8_t*>view.buf, view.len, size, &offset_view[start],
                                  &length_view[start], wire_column + start, times, &parsed)
-                    dispatch_parsed(self, &parsed, size, &result_view[start], count, wire_column + start, times)
+                    keys = lists_of(&parsed)
+                    dispatch_lists(self.tables, &keys, &result_view[start], count, wire_column + start, times)
                     start += size
         finally:
             PyBuffer_Release(&view)

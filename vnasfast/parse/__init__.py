@@ -3,7 +3,7 @@
 Cython code takes ``parse_frame`` from ``frame.pxd`` and ``fragments_follow`` from ``fragments.pxd``::
 
     frame bytes ── link.pxd ── ip.pxd ──> FlowKey ── fragments.pxd ──> FlowKey with ports
-    many frames ── plain.pxd ──> FlowKeyIpv4 of those that are plain IPv4, which are most
+    many frames ── plain.pxd ──> FlowKeyIpv4 and FlowKey of those that are plain, which are most
 """
 
 from typing import TYPE_CHECKING

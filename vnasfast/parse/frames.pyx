@@ -1,12 +1,13 @@
 """Many frames in one buffer to flow keys."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from vnasfast.errors import InvalidValue
 
 from vnasfast.parse.frame cimport parse_frame as c_parse_frame
 from vnasfast.parse.link cimport link_is_known as c_link_is_known
+from vnasfast.parse.plain cimport BLOCK, ParsedBlock, first_outside, parse_begin
 from vnasfast.parse.plain cimport parse_plain as c_parse_plain
 from vnasfast.typedefs cimport FlowKey, FlowKeyIpv4
 
@@ -99,63 +100,79 @@ def parse_frames(buffer, offsets, lengths, link_type, *, wire_lengths=None, out=
 
 
 def parse_plain(buffer, offsets, lengths, link_type):
-    """Read the narrow keys of plain IPv4 frames in one buffer, and leave the others.
+    """Read the keys of plain frames in one buffer, and leave the others.
 
-    A plain frame is Ethernet with at most one VLAN tag, IPv4 without options, no fragment, with its ports captured.
+    A plain frame is Ethernet with at most two VLAN tags, then IPv4 without options that is no fragment, or IPv6 without
+    extension headers, then a protocol with ports. These are captured, and so are 46 bytes.
 
     Parameters
     ----------
     buffer, offsets, lengths, link_type
-        As in `parse_frames`; at most 65,536 frames.
+        As in `parse_frames`.
 
     Returns
     -------
-    keys : ndarray of FLOW_KEY_IPV4, shape (k,)
-        Of the plain frames, in their order.
-    places : ndarray of uint16, shape (k,)
+    ipv4_keys : ndarray of FLOW_KEY_IPV4, shape (k,)
+        Of the plain IPv4 frames, in their order.
+    ipv4 : ndarray of int64, shape (k,)
         Which frames these are.
-    others : ndarray of uint16, shape (n - k,)
+    ipv6_keys : ndarray of FLOW_KEY, shape (m,)
+        Of the plain IPv6 frames, in their order.
+    ipv6 : ndarray of int64, shape (m,)
+        Which frames these are.
+    others : ndarray of int64, shape (n - k - m,)
         Which frames are left to `parse_frames`.
 
     Raises
     ------
     InvalidValue
-        As in `parse_frames`, or there are too many frames.
+        As in `parse_frames`.
     """
     import numpy as np
 
     from vnasfast.columns import column
-    from vnasfast.dtypes import FLOW_KEY_IPV4
+    from vnasfast.dtypes import FLOW_KEY, FLOW_KEY_IPV4
 
     cdef Py_buffer view
     cdef const uint64_t[::1] c_offsets = column(offsets, "uint64", "offsets")
     cdef Py_ssize_t n = c_offsets.shape[0]
     cdef const uint32_t[::1] c_lengths = column(lengths, "uint32", "lengths", n)
     cdef uint32_t c_link_type = _link_type(link_type)
-    cdef Py_ssize_t i, n_plain
-    cdef FlowKeyIpv4[::1] c_keys
-    cdef uint16_t[::1] c_places, c_others
-    if n > 1 << 16:
-        raise InvalidValue(f"{n} frames: at most {1 << 16} are read at a time")
-    c_keys = keys = np.empty(n + 1, FLOW_KEY_IPV4)
-    c_places = places = np.empty(n + 1, np.uint16)
-    c_others = others = np.empty(n + 1, np.uint16)
-    if n == 0:
-        return keys[:0], places[:0], others[:0]
+    cdef Py_ssize_t j, outside, start, n_ipv4 = 0, n_ipv6 = 0, n_others = 0
+    cdef ParsedBlock block
+    cdef FlowKeyIpv4[::1] c_narrow
+    cdef FlowKey[::1] c_wide
+    cdef int64_t[::1] c_ipv4, c_ipv6, c_others
+    c_narrow = narrow = np.empty(n, FLOW_KEY_IPV4)
+    c_wide = wide = np.empty(n, FLOW_KEY)
+    c_ipv4, c_ipv6, c_others = ipv4, ipv6, others = np.empty((3, n), np.int64)
     PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
     try:
-        for i in range(n):
-            if c_offsets[i] > <uint64_t>view.len or c_lengths[i] > <uint64_t>view.len - c_offsets[i]:
-                raise InvalidValue(
-                    f"frame {i}: {c_lengths[i]} bytes from offset {c_offsets[i]} "
-                    f"do not lie inside the buffer of {view.len} bytes"
-                )
-        n_plain = c_parse_plain(
-            c_link_type, <const uint8_t*>view.buf, &c_offsets[0], &c_lengths[0], 0, n,
-            &c_keys[0], &c_places[0], &c_others[0], 0, 0)
+        outside = first_outside(n, &c_offsets[0], &c_lengths[0], view.len) if n else 0
+        if outside < n:
+            raise InvalidValue(
+                f"frame {outside}: {c_lengths[outside]} bytes from offset {c_offsets[outside]} "
+                f"do not lie inside the buffer of {view.len} bytes"
+            )
+        for start in range(0, n, BLOCK):
+            parse_begin(&block)
+            c_parse_plain(
+                c_link_type, <const uint8_t*>view.buf, view.len, &c_offsets[start], &c_lengths[start], 0,
+                min(n - start, BLOCK), &block)
+            for j in range(<Py_ssize_t>block.kinds.n_ipv4):
+                c_narrow[n_ipv4] = block.narrow[j]
+                c_ipv4[n_ipv4] = start + block.kinds.ipv4[j]
+                n_ipv4 += 1
+            for j in range(<Py_ssize_t>block.kinds.n_ipv6):
+                c_wide[n_ipv6] = block.wide[j]
+                c_ipv6[n_ipv6] = start + block.kinds.ipv6[j]
+                n_ipv6 += 1
+            for j in range(<Py_ssize_t>block.kinds.n_others):
+                c_others[n_others] = start + block.kinds.others[j]
+                n_others += 1
     finally:
         PyBuffer_Release(&view)
-    return keys[:n_plain], places[:n_plain], others[:n - n_plain]
+    return narrow[:n_ipv4], ipv4[:n_ipv4], wide[:n_ipv6], ipv6[:n_ipv6], others[:n_others]
 
 
 def parse_frame(frame, link_type=1, *, wire_length=None):

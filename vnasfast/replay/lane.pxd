@@ -1,6 +1,6 @@
 # What one thread needs to take frames from a window to the counters: memory of its own for each step.
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from vnasfast.capture.pcapng cimport PcapngState
 from vnasfast.capture.reader cimport Capture
@@ -8,11 +8,12 @@ from vnasfast.capture.walker cimport InterfaceRow
 from vnasfast.capture.walk cimport Records
 from vnasfast.capture.window cimport Window
 from vnasfast.dispatch.dispatcher cimport Dispatcher
+from vnasfast.parse.plain cimport ParsedBlock
 from vnasfast.replay.deliveries cimport DeliveryWriter, RowBuffer
 from vnasfast.replay.misses cimport MissTable
 from vnasfast.replay.turns cimport Turn
 from vnasfast.tables.tally cimport Tally
-from vnasfast.typedefs cimport FlowKey, FlowKeyIpv4, FrameBlock
+from vnasfast.typedefs cimport FrameBlock
 
 cdef enum:
     # Frames between two looks ahead.
@@ -56,14 +57,8 @@ cdef class Lane:
     cdef Run run
     cdef FrameBlock block           # of a piece
     cdef int64_t* times_ns
-    cdef FlowKeyIpv4* plain_keys    # of plain frames, one behind the other
-    cdef uint16_t* places           # of these frames in the piece
-    cdef FlowKey* keys              # of all other frames, or of all frames in order
-    cdef uint16_t* others           # their places
+    cdef ParsedBlock parsed         # the keys of the piece; or all of them in order, as wide keys
     cdef int32_t* results
-    cdef int32_t* chosen_results    # of frames that lie in one of the two lists
-    cdef uint32_t* chosen_lengths
-    cdef int64_t* chosen_times
     cdef int32_t* vnases            # NULL: not wanted
     cdef RowBuffer text             # of deliveries, not yet handed over
     cdef const uint8_t* ahead       # the first line of the following window that was not asked for

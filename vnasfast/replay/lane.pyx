@@ -1,6 +1,6 @@
 """Frames of a window to the counters: headers, keys, sockets, a piece of frames at a time, no Python object a frame."""
 
-from libc.stdint cimport INT64_MAX, INT64_MIN, UINT64_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset
 
@@ -11,17 +11,17 @@ from vnasfast.capture.walker cimport InterfaceRow, records_columns
 from vnasfast.capture.times cimport time_ns
 from vnasfast.capture.window cimport Window
 from vnasfast.capture.times cimport times_ns as fill_times
-from vnasfast.dispatch.blocks cimport AnyKey, dispatch_and_count, n_missed
+from vnasfast.dispatch.blocks cimport KeyLists, dispatch_and_count, lists_of
 from vnasfast.dispatch.dispatcher cimport Dispatcher, dispatch_block, parse_block
 from vnasfast.parse.frame cimport parse_frame
-from vnasfast.parse.plain cimport parse_plain, widen_key
+from vnasfast.parse.plain cimport ParsedBlock, parse_begin, parse_plain, widen_key
 from vnasfast.replay.deliveries cimport PIECE, DeliveryWriter, rows_append, rows_of_block
 from vnasfast.replay.lane cimport AHEAD_BYTES, CHUNK, RUN, CaptureTotals, now_ns
 from vnasfast.replay.misses cimport MissTable, misses_count, misses_merge
 from vnasfast.replay.turns cimport Turn, turn_wait
 from vnasfast.tables.tables cimport pthread_rwlock_rdlock, pthread_rwlock_unlock
 from vnasfast.tables.tally cimport tally_free, tally_init
-from vnasfast.typedefs cimport FIRST_FRAGMENT, LATER_FRAGMENT, FlowKey, FlowKeyIpv4
+from vnasfast.typedefs cimport FIRST_FRAGMENT, LATER_FRAGMENT, FlowKey
 
 
 cdef extern from * nogil:
@@ -116,133 +116,117 @@ cdef size_t same_link_type(Lane lane, size_t start) noexcept nogil:
     return end
 
 
-cdef size_t parse_piece(Lane lane, bint* fragments) noexcept nogil:
-    """Parse the piece: plain frames to narrow keys, whose number it gives; all others to `keys`, one behind the other."""
-    cdef size_t n = lane.block.n
+cdef bint parse_piece(Lane lane) noexcept nogil:
+    """Parse the piece, each kind of key apart; whether there are fragments."""
     cdef size_t start = 0
     cdef size_t same = 0
     cdef size_t end, i, j
-    cdef size_t n_plain = 0
+    cdef ParsedBlock* parsed = &lane.parsed
     cdef FlowKey* key
-    while start < n:
+    cdef bint fragments = False
+    parse_begin(parsed)
+    while start < lane.block.n:
         if start == same:
             same = same_link_type(lane, start)
         end = min(start + CHUNK, same)
         look_ahead(lane)
-        n_plain = parse_plain(
-            lane.run.rows[lane.block.interfaces[start]].link_type, lane.block.base, lane.block.offsets, lane.block.lengths,
-            start, end - start, lane.plain_keys, lane.places, lane.others, n_plain, start - n_plain)
+        # No limit to the buffer: the walk gives frames that lie inside its window, and none else.
+        parse_plain(
+            lane.run.rows[lane.block.interfaces[start]].link_type, lane.block.base, INT64_MAX, lane.block.offsets,
+            lane.block.lengths, start, end, parsed)
         start = end
-    fragments[0] = False
-    for j in range(n - n_plain):
-        i = lane.others[j]
-        key = &lane.keys[j]
+    for j in range(parsed.kinds.n_others):
+        i = parsed.kinds.others[j]
+        key = &parsed.wide[parsed.kinds.n_ipv6 + j]
         parse_frame(
             lane.run.rows[lane.block.interfaces[i]].link_type, lane.block.base + lane.block.offsets[i],
             lane.block.lengths[i], lane.block.wire_lengths[i], key)
-        fragments[0] |= key.status == FIRST_FRAGMENT or key.status == LATER_FRAGMENT
-    return n_plain
+        fragments |= key.status == FIRST_FRAGMENT or key.status == LATER_FRAGMENT
+    return fragments
 
 
 cdef void parse_in_order(Lane lane) noexcept nogil:
-    """Parse the piece once more, all of it to `keys`, with fragments following their first."""
+    """Parse the piece once more, all of it to wide keys in order, with fragments following their first."""
     cdef size_t start = 0
     cdef size_t end
     while start < lane.block.n:
         end = same_link_type(lane, start)
-        # No limit to the buffer: the walk gives frames that lie inside its window, and none else.
         parse_block(
-            lane.dispatcher, lane.run.rows[lane.block.interfaces[start]].link_type, lane.block.base, UINT64_MAX, end - start,
+            lane.dispatcher, lane.run.rows[lane.block.interfaces[start]].link_type, lane.block.base, INT64_MAX, end - start,
             lane.block.offsets + start, lane.block.lengths + start, lane.block.wire_lengths + start, lane.times_ns + start,
-            lane.keys + start)
+            lane.parsed.wide + start)
         start = end
 
 
-cdef size_t dispatch_some(
-    Lane lane, const AnyKey* keys, size_t n, int32_t* results, const uint32_t* wire_lengths, const int64_t* times_ns,
-) noexcept nogil:
-    """Dispatch and count; how many reached no socket."""
-    dispatch_and_count(
-        lane.dispatcher.tables, keys, n, results, wire_lengths, times_ns, &lane.tally if lane.counts_apart else NULL)
-    return n_missed(results, n)
+cdef void number_keys(Lane lane, int16_t* numbers) noexcept nogil:
+    """For each frame of the piece, the number of its narrow key; ~ the number of its wide key."""
+    cdef KeyLists lists = lists_of(&lane.parsed)
+    cdef size_t i
+    for i in range(lists.n_narrow):
+        numbers[lists.narrow_places[i] if lists.narrow_places != NULL else i] = <int16_t>i
+    for i in range(lists.n_wide):
+        numbers[lists.wide_places[i] if lists.wide_places != NULL else i] = ~<int16_t>i
 
 
-cdef size_t dispatch_chosen(Lane lane, const uint16_t* places, size_t n, const AnyKey* keys) noexcept nogil:
-    """Dispatch and count the frames at these places; how many reached no socket."""
-    cdef size_t i, missed
-    for i in range(n):
-        lane.chosen_lengths[i] = lane.block.wire_lengths[places[i]]
-        lane.chosen_times[i] = lane.times_ns[places[i]]
-    missed = dispatch_some(lane, keys, n, lane.chosen_results, lane.chosen_lengths, lane.chosen_times)
-    for i in range(n):
-        lane.results[places[i]] = lane.chosen_results[i]
-    return missed
+cdef size_t dispatch_piece(Lane lane, bint in_order) noexcept nogil:
+    """Dispatch and count the piece; how many frames reached no socket."""
+    cdef KeyLists keys = KeyLists(NULL, NULL, 0, lane.parsed.wide, NULL, lane.block.n) if in_order else lists_of(&lane.parsed)
+    return dispatch_and_count(
+        lane.dispatcher.tables, &keys, lane.results, lane.block.wire_lengths, lane.times_ns,
+        &lane.tally if lane.counts_apart else NULL)
 
 
-cdef size_t dispatch_piece(Lane lane, size_t n_plain) noexcept nogil:
-    """Dispatch and count the piece, parsed to two lists of keys; how many frames reached no socket."""
-    cdef size_t n = lane.block.n
-    if n_plain == n:
-        return dispatch_some(lane, lane.plain_keys, n, lane.results, lane.block.wire_lengths, lane.times_ns)
-    if n_plain == 0:
-        return dispatch_some(lane, lane.keys, n, lane.results, lane.block.wire_lengths, lane.times_ns)
-    return (
-        dispatch_chosen(lane, lane.places, n_plain, lane.plain_keys)
-        + dispatch_chosen(lane, lane.others, n - n_plain, lane.keys)
-    )
-
-
-cdef void count_misses(Lane lane, size_t n_plain) noexcept nogil:
-    """Count what reached no socket, in the order of the frames; n_plain is 0 when all keys are in order in `keys`."""
+cdef void count_misses(Lane lane, bint in_order) noexcept nogil:
+    """Count what reached no socket, in the order of the frames; `in_order` are their keys, as parse_in_order leaves them."""
     cdef const FlowKey* key
     cdef FlowKey wide
+    cdef int16_t[PIECE] numbers
     cdef size_t i
-    cdef size_t j = 0
+    if not in_order:
+        number_keys(lane, numbers)
     pthread_rwlock_rdlock(&lane.dispatcher.tables.changing)
     for i in range(lane.block.n):
-        if j < n_plain and lane.places[j] == i:
-            if lane.results[i] < 0:
-                widen_key(&lane.plain_keys[j], &wide)
-            key = &wide
-            j += 1
+        if lane.results[i] >= 0:
+            continue
+        key = &wide
+        if in_order:
+            key = &lane.parsed.wide[i]
+        elif numbers[i] < 0:
+            key = &lane.parsed.wide[~numbers[i]]
         else:
-            key = &lane.keys[i - j]
-        if lane.results[i] < 0:
-            misses_count(
-                &lane.misses.c, &lane.dispatcher.tables.c, lane.results[i], key,
-                lane.run.rows[lane.block.interfaces[i]].link_type, lane.block.base + lane.block.offsets[i],
-                lane.block.lengths[i], lane.block.wire_lengths[i])
+            widen_key(&lane.parsed.narrow[numbers[i]], &wide)
+        misses_count(
+            &lane.misses.c, &lane.dispatcher.tables.c, lane.results[i], key,
+            lane.run.rows[lane.block.interfaces[i]].link_type, lane.block.base + lane.block.offsets[i],
+            lane.block.lengths[i], lane.block.wire_lengths[i])
     pthread_rwlock_unlock(&lane.dispatcher.tables.changing)
 
 
 cdef void process_piece(Lane lane, const uint32_t* starts, size_t n, Turn* handing_over, uint64_t ticket) noexcept nogil:
     cdef uint64_t begun = now_ns()
     cdef uint64_t read, waited, parsed, dispatched
-    cdef bint fragments
-    cdef size_t n_plain, missed
+    cdef bint fragments, in_order
+    cdef size_t missed
     read_piece(lane, starts, n)
     read = now_ns()
-    n_plain = parse_piece(lane, &fragments)
+    fragments = parse_piece(lane)
+    in_order = fragments or lane.vnases != NULL
     if fragments:
         waited = now_ns()
         turn_wait(handing_over, ticket)
         waited = now_ns() - waited
         begun += waited
         read += waited
-    if fragments or lane.vnases != NULL:
+    if in_order:
         parse_in_order(lane)
-        parsed = now_ns()
-        n_plain = 0
-        if lane.vnases != NULL:
-            missed = dispatch_block(
-                lane.dispatcher, lane.keys, n, lane.results, lane.vnases, True, lane.block.wire_lengths, lane.times_ns)
-        else:
-            missed = dispatch_piece(lane, 0)
+    parsed = now_ns()
+    if lane.vnases != NULL:
+        missed = dispatch_block(
+            lane.dispatcher, lane.parsed.wide, n, lane.results, lane.vnases, True, lane.block.wire_lengths, lane.times_ns)
     else:
-        parsed = now_ns()
-        missed = dispatch_piece(lane, n_plain)
+        missed = dispatch_piece(lane, in_order)
     if missed:
-        count_misses(lane, n_plain)
+        count_misses(lane, in_order)
     dispatched = now_ns()
     lane.times.reading += read - begun
     lane.times.parsing += parsed - read
@@ -250,7 +234,7 @@ cdef void process_piece(Lane lane, const uint32_t* starts, size_t n, Turn* handi
     if lane.vnases != NULL:
         lane.failed |= not rows_of_block(
             &lane.text, &lane.deliveries.texts, lane.dispatcher, lane.capture, lane.run.rows, &lane.block,
-            lane.run.number + <uint64_t>(starts - lane.records.starts), lane.keys, lane.results, lane.vnases)
+            lane.run.number + <uint64_t>(starts - lane.records.starts), lane.parsed.wide, lane.results, lane.vnases)
         lane.times.writing += now_ns() - dispatched
 
 
@@ -319,20 +303,11 @@ cdef class Lane:
         self.block.interfaces = <uint16_t*>calloc(PIECE, sizeof(uint16_t))
         self.block.capacity = PIECE
         self.times_ns = <int64_t*>malloc(PIECE * sizeof(int64_t))
-        self.keys = <FlowKey*>malloc(PIECE * sizeof(FlowKey))
-        self.plain_keys = <FlowKeyIpv4*>malloc((PIECE + 1) * sizeof(FlowKeyIpv4))
-        self.places = <uint16_t*>malloc((PIECE + 1) * sizeof(uint16_t))
-        self.others = <uint16_t*>malloc((PIECE + 1) * sizeof(uint16_t))
         self.results = <int32_t*>malloc(PIECE * sizeof(int32_t))
-        self.chosen_results = <int32_t*>malloc(PIECE * sizeof(int32_t))
-        self.chosen_lengths = <uint32_t*>malloc(PIECE * sizeof(uint32_t))
-        self.chosen_times = <int64_t*>malloc(PIECE * sizeof(int64_t))
         if (
             self.records.starts == NULL or self.block.offsets == NULL or self.block.lengths == NULL
             or self.block.wire_lengths == NULL or self.block.ticks == NULL or self.block.interfaces == NULL
-            or self.times_ns == NULL or self.keys == NULL or self.plain_keys == NULL or self.places == NULL
-            or self.others == NULL or self.results == NULL or self.chosen_results == NULL or self.chosen_lengths == NULL
-            or self.chosen_times == NULL
+            or self.times_ns == NULL or self.results == NULL
         ):
             raise MemoryError
 
@@ -355,14 +330,7 @@ cdef class Lane:
         free(self.block.ticks)
         free(self.block.interfaces)
         free(self.times_ns)
-        free(self.keys)
-        free(self.plain_keys)
-        free(self.places)
-        free(self.others)
         free(self.results)
-        free(self.chosen_results)
-        free(self.chosen_lengths)
-        free(self.chosen_times)
         free(self.vnases)
         free(self.text.text)
         free(self.row_packets)

@@ -14,7 +14,7 @@ from vnasfast.tables.linux cimport LinuxBuckets, LinuxGroup, LinuxList, LinuxSoc
 from vnasfast.tables.plane cimport VNAS_FIRST_IPV6_ROW, VNAS_PLACES, VnasIpv6Row, VnasLine, VnasLines, VnasPorts
 from vnasfast.tables.processes cimport ProcessRow
 from vnasfast.tables.routes cimport RouteRow
-from vnasfast.tables.sockets cimport N_PROTOCOLS, Endpoint, PortRow, SocketRow
+from vnasfast.tables.sockets cimport N_PROTOCOLS, ROWS_BEFORE, Endpoint, PortRow, SocketRow
 from vnasfast.tables.tables cimport MachineTables, Tables, members_of, tables_free
 from vnasfast.tables.usage cimport Usage
 from vnasfast.tables.vnases cimport VnasRow
@@ -377,10 +377,11 @@ def open_tables(Image image not None, str name not None):
     c = header.tables
     if not place_arrays(&c, &tables.ports, image):
         raise SnapshotError(name, "its sections contradict each other: freeze the tables again")
-    tables.counters = Image((<size_t>c.vnases.pool.n_rows + c.processes.pool.n_rows + c.sockets.pool.n_rows + 1) * sizeof(Usage))
+    tables.counters = Image((<size_t>c.vnases.pool.n_rows + c.processes.pool.n_rows + c.sockets.pool.n_rows + ROWS_BEFORE)
+                            * sizeof(Usage))
     c.vnases.closed = <Usage*>tables.counters.base
     c.processes.closed = c.vnases.closed + c.vnases.pool.n_rows
-    c.sockets.usage = c.processes.closed + c.processes.pool.n_rows
+    c.sockets.usage = c.processes.closed + c.processes.pool.n_rows + ROWS_BEFORE
     c.image = image.base
     text = json.loads((<const char*>image.base)[header.text.at:header.text.at + header.text.n_bytes])
     tables.interfaces = InterfaceNames.of_state(text["interfaces"])

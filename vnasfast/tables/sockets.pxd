@@ -22,6 +22,7 @@ from vnasfast.tables.usage cimport Usage
 cdef enum:
     N_PROTOCOLS = 5
     NO_PROTOCOL = 255
+    ROWS_BEFORE = 16                # counters before those of socket 0: a block's misses go to usage[outcome], which is negative
 
 cdef extern from *:
     """
@@ -74,6 +75,7 @@ cdef struct SocketTable:
     RowPool pool
     SocketRow* rows
     Usage* usage                    # beside rows, not in them: counting touches nothing else; zero until a packet is counted
+                                    # and before [0] again after each block
     size_t usage_bytes
     CountTable loopback_owners      # (loopback address, port row) → VNASs with an endpoint there
     CountTable specific             # (VNAS number, port row) → endpoints with a specific address
@@ -104,6 +106,11 @@ cdef inline int32_t endpoint_find(const SocketTable* table, const HashSeed* seed
         position = (position + 1) & table.endpoint_index.mask
     return -1
 
+cdef inline size_t usage_room(const SocketTable* table) noexcept nogil:
+    return table.usage_bytes // sizeof(Usage) - ROWS_BEFORE if table.usage_bytes else 0      # 0 of a snapshot
+
+# Room for the counters of n sockets; moves them: nobody may count meanwhile.
+cdef int usage_enlarge(SocketTable* table, size_t n) except -1
 cdef int socket_init(SocketTable* table) except -1
 cdef void socket_free(SocketTable* table) noexcept nogil
 # The caller has checked that it may be bound, and links the socket to its process.

@@ -18,6 +18,7 @@ from vnasfast.tables.plane cimport (
 from vnasfast.tables.ports cimport (
     answers_put, answers_refresh, count_vnas, families_of, port_give, port_reserve, port_take,
 )
+from vnasfast.tables.usage cimport Usage, usage_reserve
 from vnasfast.typedefs cimport NO_SOCKET
 
 cdef enum:
@@ -29,6 +30,7 @@ cdef int socket_init(SocketTable* table) except -1:
     table.directory = <int32_t*>calloc(N_PROTOCOLS << 16, sizeof(int32_t))
     if table.directory == NULL:
         raise MemoryError("no memory for the port directory")
+    usage_enlarge(table, 1)
     index_init(&table.endpoint_index, INDEX_COMPACT)
     count_init(&table.loopback_owners)
     return count_init(&table.specific)
@@ -44,7 +46,8 @@ cdef void socket_free(SocketTable* table) noexcept nogil:
     index_free(&table.endpoint_index)
     pool_free(&table.endpoint_pool, <void**>&table.endpoints)
     pool_free(&table.pool, <void**>&table.rows)
-    give_back(table.usage, table.usage_bytes)
+    if table.usage != NULL:
+        give_back(table.usage - ROWS_BEFORE, table.usage_bytes)
     table.usage = NULL
     count_free(&table.loopback_owners)
     count_free(&table.specific)
@@ -175,6 +178,13 @@ cdef bint socket_in_use(const SocketTable* table, const Plane* plane, const Hash
         return hi == 0 and lo == 0 and not (sharing and shares_port(&table.rows[plain]))
     return (forbids(table, endpoint_find(table, seed, row, vnas, hi, lo, False), sharing)
             or forbids(table, endpoint_find(table, seed, row, vnas, hi, lo, True), sharing))
+
+
+cdef int usage_enlarge(SocketTable* table, size_t n) except -1:
+    cdef Usage* rows = table.usage - ROWS_BEFORE if table.usage != NULL else NULL
+    usage_reserve(&rows, &table.usage_bytes, n + ROWS_BEFORE)
+    table.usage = rows + ROWS_BEFORE
+    return 0
 
 
 cdef void link_socket(SocketTable* table, int32_t port_row, int32_t socket) noexcept nogil:

@@ -17,9 +17,10 @@ from vnasfast.tables.processes cimport process_add, process_find, process_free, 
 from vnasfast.tables.routes cimport route_add, route_find, route_free, route_init, route_interface, route_remove
 from vnasfast.tables.sockets cimport (
     SocketRow, protocol_number, socket_add, socket_free, socket_in_use, socket_init, socket_remove,
+    usage_enlarge, usage_room,
 )
 from vnasfast.tables.tally cimport tallies_move
-from vnasfast.tables.usage cimport Usage, usage_add, usage_reserve
+from vnasfast.tables.usage cimport Usage, usage_add
 from vnasfast.tables.vnases cimport vnas_acquire, vnas_find, vnas_free, vnas_init, vnas_release
 
 from vnasfast.errors import AddressInUse, AddressNotAvailable, InvalidValue, NoSuchProcess, NoSuchSocket, ProcessExists
@@ -201,10 +202,10 @@ cdef class Tables:
                 f"VNAS {self.c.vnases.rows[vnas].id} has a socket on this address, protocol and port {port}: close it, or let both"
                 " ask for port sharing"
             )
-        if self.c.sockets.usage_bytes < (<size_t>self.c.sockets.pool.n_rows + 1) * sizeof(Usage):
+        if usage_room(&self.c.sockets) <= <size_t>self.c.sockets.pool.n_rows:
             pthread_mutex_lock(&self.counting)      # the counters move
             try:
-                usage_reserve(&self.c.sockets.usage, &self.c.sockets.usage_bytes, self.c.sockets.pool.n_rows + 1)
+                usage_enlarge(&self.c.sockets, self.c.sockets.pool.n_rows + 1)
             finally:
                 pthread_mutex_unlock(&self.counting)
         socket = socket_add(&self.c.sockets, &self.c.plane, &self.c.seed, number, port, hi, lo, v6only, sharing, vnas, process)
