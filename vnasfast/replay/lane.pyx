@@ -170,7 +170,11 @@ cdef void number_keys(Lane lane, int16_t* numbers) noexcept nogil:
 
 cdef size_t dispatch_piece(Lane lane, bint in_order) noexcept nogil:
     """Dispatch and count the piece; how many frames reached no socket."""
-    cdef KeyLists keys = KeyLists(NULL, NULL, 0, lane.parsed.wide, NULL, lane.block.n) if in_order else lists_of(&lane.parsed)
+    cdef KeyLists keys = lists_of(&lane.parsed)
+    if in_order:
+        keys.n_narrow = 0
+        keys.wide_places = NULL
+        keys.n_wide = lane.block.n
     return dispatch_and_count(
         lane.dispatcher.tables, &keys, lane.results, lane.block.wire_lengths, lane.times_ns,
         &lane.tally if lane.counts_apart else NULL)
