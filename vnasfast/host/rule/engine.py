@@ -73,6 +73,7 @@ class Rule:
         requirements.check()
         self.places = Places(instance)
         self._maps: dict[str, Any] = {}
+        self._names: dict[str, str] = {}
 
     def map(self, name: str) -> Any:
         """Open a pinned map."""
@@ -109,6 +110,7 @@ class Rule:
         new = self.places.state.with_suffix(".new")
         new.write_text(json.dumps(state, indent=1, sort_keys=True))
         new.rename(self.places.state)
+        self._names = dict(state["names"])
 
     def vnases(self) -> dict[int, tuple[int, VnasRow]]:
         """List the VNASs: ID → slot and row."""
@@ -144,11 +146,17 @@ class Rule:
 
     def name_of(self, vnas: int) -> str:
         """Say a VNAS's name, or its ID."""
-        return self.state()["names"].get(str(vnas)) or str(vnas)
+        return self._own_name(vnas) or str(vnas)
+
+    def _own_name(self, vnas: int) -> str:
+        """Say a VNAS's name, or nothing; read once, as 1,000 VNASs would read the file of 1,000 names as often."""
+        if str(vnas) not in self._names:
+            self._names = self.state()["names"]
+        return self._names.get(str(vnas), "")
 
     def cgroup_of(self, vnas: int) -> Path:
         """Say where a VNAS's own cgroup is."""
-        name = self.state()["names"].get(str(vnas), "")
+        name = self._own_name(vnas)
         return self.places.cgroup / (name if is_plain(name) else f"vnas-{vnas}")
 
     def enter_all(self) -> None:
