@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from rule_world import (
@@ -47,6 +48,15 @@ def test_down_removes_all_traces(world):
     assert all(traces(world))
     made = world.vnasfast("down")
     assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
+    assert traces(world) == (0, [])
+
+
+def test_down_removes_what_a_killed_up_left(world):
+    world.up()
+    left = Path(f"/sys/fs/bpf/vnasfast/{world.instance}/new")
+    left.mkdir()
+    (left.parent / "programs" / "vnas_enter").rename(left / "vnas_enter")
+    assert world.vnasfast("down").returncode == 0
     assert traces(world) == (0, [])
 
 

@@ -169,7 +169,7 @@ class Rule:
     def load(self) -> None:
         """Load the programs, with the maps that are there or new ones."""
         places = self.places
-        new = places.pins / "new"
+        new = places.new
         new.mkdir(exist_ok=True)
         for pin in new.iterdir():  # of a process that was killed
             pin.unlink()

@@ -77,6 +77,8 @@ class Places:
         self.maps = self.pins / "maps"
         self.programs = self.pins / "programs"
         self.links = self.pins / "links"
+        self.new = self.pins / "new"
+        """Programs that are being loaded; what is there otherwise is of a process that was killed."""
         self.cgroup = cgroup2() / "vnasfast" / instance
         self.run = Path("/run/vnasfast") / instance
         self.state = self.run / "state.json"
@@ -93,7 +95,7 @@ class Places:
 
     def remove(self) -> None:
         """Remove the folders, and those above if nothing else is in them."""
-        for folder in (self.maps, self.programs, self.links):
+        for folder in (self.maps, self.programs, self.links, self.new):
             if folder.is_dir():
                 for pin in folder.iterdir():
                     pin.unlink()
