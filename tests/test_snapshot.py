@@ -443,7 +443,7 @@ def test_a_snapshot_has_all_that_a_machine_has_or_says_that_it_does_not_change(s
                 getattr(snapshot, name)
     assert refused == {
         *("fork", "vnas_start", "exit", "validate", "invalidate", "bind", "bind_many", "close", "close_many"),
-        *("set_route", "remove_route"),
+        *("set_route", "remove_route", "connect", "set_kernel_secrets"),
     }
     with pytest.raises(AttributeError, match="no attribute 'blnd'"):
         snapshot.blnd  # noqa: B018

@@ -17,7 +17,7 @@
     holders.pyx     /proc → which process holds which socket ── processes.py, groups.py
     options.pyx     what netlink hides, asked of the sockets themselves
     reading.py      all of these together ── tables.py, report.py, cli.py
-    verify.py       the policy linux against the kernel ── socket_sets.py, lab.py (a namespace of its own), verify_cli.py
+    verify.py       the policy linux against the kernel ── lab.py, socket_sets.py, verify_cli.py
 """
 
 from typing import TYPE_CHECKING

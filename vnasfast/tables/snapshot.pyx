@@ -130,7 +130,6 @@ cdef void list_arrays(MachineTables* c, VnasPorts* ports, Arrays* arrays) noexce
     add_counts(arrays, &c.sockets.loopback_owners)
     add_counts(arrays, &c.sockets.specific)
     add_indexed(arrays, &c.routes.index, &c.routes.pool, &c.routes.rows, sizeof(RouteRow))
-    add_linux(arrays, &c.as_linux)
     add_lines(arrays, &c.plane.c.ipv4)
     add_lines(arrays, &c.plane.c.ipv6)
     add(arrays, &c.plane.c.ipv6_rows, n_ipv6_rows(c) * sizeof(VnasIpv6Row))
@@ -138,6 +137,7 @@ cdef void list_arrays(MachineTables* c, VnasPorts* ports, Arrays* arrays) noexce
     add(arrays, &ports.answers, <size_t>c.plane.n_slots * c.plane.width * sizeof(int32_t))
     add(arrays, &ports.directory, 2 * VNAS_PLACES * sizeof(uint32_t))
     add(arrays, &c.sockets.directory, (N_PROTOCOLS << 16) * sizeof(int32_t))
+    add_linux(arrays, &c.as_linux)
 
 
 cdef size_t n_ipv6_rows(const MachineTables* c) noexcept nogil:
