@@ -13,6 +13,7 @@ DIRECTIVES = {
     "wraparound": False,
     "cdivision": True,
     "initializedcheck": False,
+    "freethreading_compatible": True,  # what changes tables is in critical sections: tables/tables.pxd
 }
 FLAGS = {"include_dirs": ["."], "extra_compile_args": ["-O3", "-Wall"]}
 OPTIONS = runpy.run_path("vnasfast/host/rule/build.py")["options"]()  # None: left out
@@ -23,7 +24,6 @@ extensions = [
     if (more := OPTIONS.get(path, {})) is not None
 ]
 
-setup(
-    ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES, nthreads=os.cpu_count() or 1),
-    options={"build_ext": {"parallel": os.cpu_count() or 1}},
-)
+JOBS = os.cpu_count() or 1
+modules = cythonize(extensions, compiler_directives=DIRECTIVES, nthreads=JOBS)
+setup(ext_modules=modules, options={"build_ext": {"parallel": JOBS}})

@@ -132,7 +132,7 @@ cdef class Dispatcher:
         self.fragments = fragments
 
     cdef int32_t dispatch_one(self, FlowKey* key, uint64_t n_bytes, int64_t time_ns, bint count, int32_t* vnas) noexcept:
-        """Dispatch one parsed key under the GIL, which keeps changes away; follows fragments, and counts if asked."""
+        """Dispatch one parsed key under the GIL or in a critical section, which keep changes away; follows fragments, and counts if asked."""
         cdef int32_t result
         cdef bint fragment = key.status == FIRST_FRAGMENT or key.status == LATER_FRAGMENT
         if fragment or count:
@@ -186,17 +186,22 @@ cdef class Dispatcher:
         -------
         Delivery
         """
+        cdef Tables tables = self.tables
         cdef int32_t vnas = -1
-        cdef int32_t result = self.dispatch_frame(frame, link_type, source_pid, time_ns, wire_length, count, &vnas)
-        return self.delivery(result, vnas)
+        cdef int32_t result
+        with cython.critical_section(tables):
+            result = self.dispatch_frame(frame, link_type, source_pid, time_ns, wire_length, count, &vnas)
+            return self.delivery(result, vnas)
 
     @cython.binding(False)
     @cython.embedsignature(True)
     @cython.embedsignature.format("clinic")
     def dispatch_id(self, frame, link_type=None, *, source_pid=0, time_ns=0, wire_length=None, bint count=True):
         """Dispatch one frame to an integer: its socket ID, or a negative Outcome. Parameters as for `dispatch`."""
+        cdef Tables tables = self.tables
         cdef int32_t vnas
-        return self.dispatch_frame(frame, link_type, source_pid, time_ns, wire_length, count, &vnas)
+        with cython.critical_section(tables):
+            return self.dispatch_frame(frame, link_type, source_pid, time_ns, wire_length, count, &vnas)
 
     cdef Delivery delivery(self, int32_t result, int32_t vnas):
         cdef Delivery made = Delivery.__new__(Delivery)

@@ -4,6 +4,7 @@ This walks the tables in order of registration, as the source's flow chart does,
 keep ready for `dispatch`; that the two agree on every packet is one of the tests.
 """
 
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
@@ -15,7 +16,7 @@ from vnasfast.tables.family cimport IPV4, family_of, is_any, is_loopback
 from vnasfast.tables.hashing cimport hash_flow, load64
 from vnasfast.tables.processes cimport process_find
 from vnasfast.tables.sockets cimport Endpoint, NO_PROTOCOL, SocketTable, port_find, protocol_number
-from vnasfast.tables.tables cimport MachineTables, endpoint_of
+from vnasfast.tables.tables cimport MachineTables, Tables, endpoint_of
 from vnasfast.typedefs cimport FIRST_FRAGMENT, FOLLOWS_FIRST, LATER_FRAGMENT, MALFORMED, FlowKey
 
 from vnasfast.dispatch.explanation import Explanation, Step
@@ -285,13 +286,15 @@ cdef class Walk:
 
 
 cdef object explain_c_key(Dispatcher dispatcher, const FlowKey* key):
+    cdef Tables tables = dispatcher.tables
     cdef Walk walk = Walk.__new__(Walk)
     walk.dispatcher = dispatcher
-    walk.c = &dispatcher.tables.c
+    walk.c = &tables.c
     walk.key = key
     walk.steps = []
     walk.rows = []
-    return walk.run()
+    with cython.critical_section(tables):
+        return walk.run()
 
 
 def explain_key(Dispatcher dispatcher not None, key):

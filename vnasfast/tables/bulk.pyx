@@ -1,5 +1,6 @@
 """Many sockets registered or closed in one call, without a Python object a socket."""
 
+cimport cython
 from libc.stdint cimport int32_t, uint8_t, uint16_t
 
 from vnasfast.tables.hashing cimport load64
@@ -33,6 +34,7 @@ cdef void end_reserve(Tables tables, Py_ssize_t n) noexcept:
         prefer_huge_pages(tables.c.sockets.rows, <size_t>tables.c.sockets.pool.capacity * sizeof(SocketRow), False)
 
 
+@cython.critical_section
 def bind_many(Tables tables not None, const int32_t[::1] pids not None, const uint8_t[::1] protocols not None,
               const uint16_t[::1] ports not None, const uint8_t[:, ::1] addresses not None, bint v6only, bint sharing,
               bint freebind, int32_t[::1] sockets not None):
@@ -83,6 +85,7 @@ def bind_many(Tables tables not None, const int32_t[::1] pids not None, const ui
     return None
 
 
+@cython.critical_section
 def close_many(Tables tables not None, const int32_t[::1] sockets not None):
     """Close many sockets, each named once.
 

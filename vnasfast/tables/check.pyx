@@ -1,5 +1,6 @@
 """A self-check that walks every table and holds every invariant."""
 
+cimport cython
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from vnasfast.tables.addresses cimport AddressTable, address_find, source_find
@@ -271,6 +272,7 @@ cdef int check_routes(const MachineTables* c) except -1:
     return 0
 
 
+@cython.critical_section
 def check_tables(Tables tables not None):
     """Walk all tables and hold every invariant.
 
@@ -288,6 +290,7 @@ def check_tables(Tables tables not None):
     check_plane_addresses(&tables.c)
 
 
+@cython.critical_section
 def probe_lengths(Tables tables not None):
     """Map each hash index to the slots looked at for its worst key, which an attacker would want to be many.
 

@@ -19,6 +19,7 @@ from vnasfast.errors import AddressInUse, FrozenError, InvalidValue
 KERNELS = {"linux": LINUX_6_18, "linux-6.12": LINUX_6_12, "linux-6.18": LINUX_6_18}
 
 
+@cython.critical_section
 def rule_as_linux(Tables tables not None, str policy not None):
     """Have fresh tables dispatch as a Linux kernel does, by one of `KERNELS`."""
     linux_init(&tables.c.as_linux, KERNELS[policy], tables.interfaces.acquire("lo"))

@@ -209,6 +209,7 @@ cdef void freeze_members(const MachineTables* c, uint8_t* image, Endpoint* endpo
             at += endpoint.n_members * sizeof(int32_t)
 
 
+@cython.critical_section
 def freeze_tables(Tables tables not None, names):
     """Copy tables to an image.
 
