@@ -15,11 +15,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from ipaddress import IPv6Address
 
 import click
+import numpy as np
 from tabulate import tabulate
 
+from vnasfast import FLOW_KEY
 from vnasfast.host import snapshot
+from vnasfast.host.agreement import receivers
+from vnasfast.host.tables import tables_of
 
 CLONE_NEWNET = 0x40000000
 #: Of each ten sockets of a process: TCP listeners, UDP sockets; the rest are ends of connections.
@@ -30,14 +35,17 @@ LISTENERS, UDP = 5, 3
 @click.option("--sockets", default=20_000, show_default=True, help="How many sockets there are.")
 @click.option("--processes", default=4, show_default=True, help="How many processes hold them.")
 @click.option("--rounds", default=5, show_default=True, help="How often each reader reads; the median is shown.")
-def main(sockets: int, processes: int, rounds: int) -> None:
-    """Measure how long it takes to list all sockets with their processes."""
+@click.option("--questions", default=200_000, show_default=True, help="Packets that tables and kernel dispatch.")
+def main(sockets: int, processes: int, rounds: int, questions: int) -> None:
+    """Measure how long it takes to list all sockets with their processes, and ask the kernel whether they are right."""
     enter_netns()
     children = [start_holder(place, sockets // processes) for place in range(processes)]
     try:
         for told, _tell in children:
             os.read(told, 1)
         click.echo(tabulate(measure(rounds), headers="keys", floatfmt=".3f"))
+        n, differing, seconds = ask_both(questions)
+        click.echo(f"tables made in {seconds:.2f} s; of {n:,} packets, the kernel gives {differing:,} to others")
     finally:
         for told, tell in children:
             os.close(told)
@@ -111,6 +119,27 @@ def measure(rounds: int) -> list[dict[str, object]]:
         }
         for name, times in seconds.items()
     ]
+
+
+def ask_both(n: int) -> tuple[int, int, float]:
+    """Compare tables and kernel: packets from known peers and from strangers, to sockets and to ports beside them."""
+    host = snapshot()
+    started = time.perf_counter()
+    tables = tables_of(host)
+    seconds = time.perf_counter() - started
+    random = np.random.default_rng(1)
+    rows = host.sockets[random.integers(len(host.sockets), size=n)]
+    keys = np.zeros(n, FLOW_KEY)
+    keys["destination"], keys["destination_port"] = rows["local"], rows["local_port"]
+    keys["source"], keys["source_port"], keys["protocol"] = rows["remote"], rows["remote_port"], rows["protocol"]
+    strange = (rows["remote_port"] == 0) | (random.random(n) < 0.3)
+    keys["source"][strange] = np.frombuffer(IPv6Address("::ffff:127.0.9.9").packed, np.uint8)
+    keys["source_port"][strange] = random.integers(1, 65536, size=n)[strange]
+    beside = random.random(n) < 0.1
+    keys["destination_port"][beside] += 1
+    keys["source_pid"] = tables.process_in(host.namespaces[0].name)
+    ours, kernel = receivers(host, tables, keys)
+    return n, int((ours != kernel).sum()), seconds
 
 
 def available() -> list[tuple[str, Callable[[], int]]]:

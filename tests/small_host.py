@@ -96,6 +96,7 @@ def main(cgroup):
         "addr add fd07::1/64 dev v0 nodad",
         "addr add 10.8.0.1/24 dev w0",
         "route add 198.51.100.0/24 via 10.7.0.2",
+        "route add local 198.18.0.0/24 dev lo",
         "route add blackhole 203.0.113.0/24",
         "route add 192.88.99.0/24 nexthop via 10.7.0.2 dev v0 nexthop via 10.7.0.3 dev v0",
     ):

@@ -4,14 +4,18 @@ import json
 import subprocess
 import sys
 from ipaddress import ip_address
+from pathlib import Path
 
 import dpkt
+import numpy as np
 import pytest
 from captures_builder import Frame, pcap_file
+from host_agreement import SKIPPED
 from small_host import NOBODY
 
-from vnasfast import InvalidValue, ServerMachine
+from vnasfast import InvalidValue, ServerMachine, flow_keys
 from vnasfast.host import snapshot
+from vnasfast.host.agreement import receivers
 from vnasfast.host.tables import MOST_PID, owners_of, tables_of
 from vnasfast.host.ways import WAYS
 from vnasfast.host.who import parse_endpoint, who
@@ -68,6 +72,11 @@ def test_the_tables_hold_processes_addresses_routes_and_sockets(small_host, host
     routes = {str(route.network): route.interface for route in machine.routes}
     assert routes["198.51.100.0/24"] == "v0"
     assert "203.0.113.0/24" not in routes   # a blackhole has no interface
+
+
+def test_a_network_that_is_local_as_a_whole_is_named(host):
+    (note,) = [note for note in tables_of(host).notes if "local as a whole" in note]
+    assert note.endswith(": 198.18.0.0/24")
 
 
 def test_an_address_on_a_link_that_is_down_is_left_out(host):
@@ -225,6 +234,15 @@ QUESTIONS = [
     ("udp", "[fd07::2]:4000", "[fd07::1]:55"),
     ("udp", "10.7.0.2:4000", "10.7.0.1:55"),
     ("udp", "[fd07::2]:4000", "[fd07::1]:8080"),
+    ("tcp", "10.7.0.2:4000", "10.7.0.1:86"),
+    ("tcp", "10.8.0.2:4000", "10.8.0.1:86"),
+    ("tcp", "10.7.0.1:50000", "10.7.0.1:99"),
+    ("tcp", "10.7.0.1:99", "10.7.0.1:50000"),
+    ("tcp", "10.7.0.2:99", "10.7.0.1:50000"),
+    ("udp", "10.7.0.2:4242", "10.7.0.1:54"),
+    ("udp", "10.7.0.2:4243", "10.7.0.1:54"),
+    ("udp", "[fd07::2]:4000", "[fd07::1]:56"),
+    ("udp", "10.7.0.2:4000", "10.7.0.1:56"),
     ("tcp", "127.0.0.1:4000", "127.0.0.1:80"),
     ("tcp", "[::1]:4000", "[::1]:82"),
 ]
@@ -234,6 +252,51 @@ QUESTIONS = [
 def test_the_tables_and_the_kernel_say_the_same(small_host, protocol, remote, local):
     verdict = who(parse_endpoint(remote), parse_endpoint(local), protocol, netns=small_host["pid"], kernel=True)
     assert verdict.agree, (str(verdict.explanation), verdict.receiver, verdict.kernel)
+
+
+def test_the_tables_dispatch_as_the_kernel_does(small_host, host):
+    """All its addresses and ports, from peers that are known and that are not."""
+    tables = tables_of(host)
+    ports = sorted({*host.sockets["local_port"].tolist(), 7})
+    remotes = [("10.7.0.2", 4000), ("10.7.0.2", 4242), ("10.7.0.1", 50_000), ("10.7.0.1", 99), ("fd07::2", 4000)]
+    locals_ = [row.address for row in host.addresses[0]]
+    questions = [
+        (protocol, str(local), port, *remote)
+        for protocol in ("tcp", "udp")
+        for local in locals_
+        for port in ports
+        for remote in remotes
+        if ip_address(remote[0]).version == local.version and not local.is_link_local
+    ]
+    columns = list(zip(*questions, strict=True))
+    keys = flow_keys(
+        protocol=columns[0],
+        destination=columns[1],
+        destination_port=columns[2],
+        source=columns[3],
+        source_port=columns[4],
+        source_pid=tables.process_in(host.namespaces[0].name),
+    )
+    ours, kernel = receivers(host, tables, keys)
+    differ = np.flatnonzero(ours != kernel)
+    assert [(questions[i], ours[i], kernel[i]) for i in differ] == []
+    assert len(questions) > 500
+    assert len(set(ours.tolist())) > 20
+
+
+@pytest.mark.parametrize("sets", [30, pytest.param(2000, marks=pytest.mark.long)])
+def test_random_sets_of_sockets_dispatch_as_the_kernel_does(sets):
+    """The order in which sockets came, which decides ties, is read from the order of the kernel's lists."""
+    # Not as a script: its folder would come before this one, and vnasfast from where it is installed.
+    folder = str(Path(__file__).parent)
+    code = f"import sys; sys.path.append({folder!r}); import host_agreement; host_agreement.main({sets}, 7)"
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if made.returncode == SKIPPED:
+        pytest.skip(made.stdout.strip())
+    assert made.returncode == 0, made.stdout + made.stderr
+    total, delivered, differing = (int(word) for word in made.stdout.split() if word.isdigit())
+    assert (total, differing) == (1000 * sets, 0)
+    assert delivered > 0.1 * total
 
 
 def test_an_address_of_others_is_not_to_be_compared(small_host):

@@ -1,16 +1,18 @@
 """From a snapshot to the tables of vnasfast."""
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from vnasfast.errors import AddressInUse
 from vnasfast.host.groups import Socket, group_of
-from vnasfast.host.links import MAIN_TABLE, Link
+from vnasfast.host.links import MAIN_TABLE, HostAddress, HostRoute, Link
 from vnasfast.host.processes import read_processes
 from vnasfast.host.reading import Host
 from vnasfast.host.rows import WAITING
+from vnasfast.host.verify import rules_of
+from vnasfast.linux import LinuxOptions
 from vnasfast.machine import ServerMachine
 from vnasfast.values import packed_address, unpacked_address
 
@@ -43,6 +45,11 @@ class HostTables(NamedTuple):
     vnases: dict[str, int]
     places: dict[int, int]
     notes: list[str]
+
+    def process_in(self, group: str) -> int:
+        """Give the PID of a process in a group's VNAS, as the sender of loopback packets there; 0: it has none."""
+        vnas = self.vnases[group]
+        return next((row.pid for row in self.machine.processes if row.vnas == vnas), 0)
 
 
 def tables_of(host: Host, group_by: str = "netns", *, seed: int | None = None) -> HostTables:
@@ -108,7 +115,7 @@ class _Filling:
         self.host = host
         self.by_netns = group_by == "netns"
         self.groups = host.groups(group_by)
-        self.machine = ServerMachine(seed=seed)
+        self.machine = ServerMachine(seed=seed, policy=rules_of(os.uname().release).policy)
         self.vnases = _numbered(host, group_by, self.groups)
         self.machine.names.update({vnas: name for name, vnas in self.vnases.items()})
         self.home = {1: 0}  # PID → the VNAS in which the process itself is
@@ -118,11 +125,14 @@ class _Filling:
 
     def fill(self) -> HostTables:
         """Fill the machine, table by table."""
-        waiting = np.flatnonzero(np.isin(self.host.sockets["state"], WAITING)).tolist()
-        self._add_processes(waiting)
+        sockets = self.host.sockets
+        waiting = np.flatnonzero(np.isin(sockets["state"], WAITING)).tolist()
+        connected = ~np.isin(sockets["state"], WAITING) & (sockets["remote_port"] > 0)
+        every = sorted(waiting + np.flatnonzero(connected).tolist())
+        self._add_processes(every)
         self._add_addresses(waiting)
         self._add_routes()
-        self._add_sockets(waiting)
+        self._add_sockets(every)
         return HostTables(self.machine, self.vnases, self.places, self.notes)
 
     def _vnas(self, place: int) -> int:
@@ -165,12 +175,13 @@ class _Filling:
         owner = self._owner_by_netns if self.by_netns else self._owners(places)
         several: set[str] = set()
         shared: set[str] = set()
+        others: list[tuple[int, HostAddress, str, int]] = []
         for netns, (links, addresses) in enumerate(zip(self.host.links, self.host.addresses, strict=True)):
             up = {link.device: link for link in links if link.up}
             vlans = {device: _vlan(link, up) for device, link in up.items()}
-            every = {0, *vlans.values()}
-            if len(every) * len(addresses) > _MOST_ADDRESSES:
-                every = {0}
+            comes_by = {vlan: up[device].name for device, vlan in reversed(vlans.items()) if vlan}
+            if len(comes_by) * len(addresses) > _MOST_ADDRESSES:
+                comes_by = {}
             for row in addresses:
                 if row.device not in up or row.address.is_loopback:
                     continue
@@ -178,12 +189,20 @@ class _Filling:
                 if vnas is None:
                     shared.add(str(row.address))
                     continue
-                process = self._process_in(0 if vnas else 1, vnas)
-                own = vlans[row.device]
-                # Linux accepts a packet for any of its addresses on any of its links.
-                for vlan in (own, *sorted(every - {own})):
-                    if not self.machine.validate(process, row.address, up[row.device].name, vlan=vlan) and vlan == own:
-                        several.add(str(row.address))
+                process, own, name = self._process_in(0 if vnas else 1, vnas), vlans[row.device], up[row.device].name
+                if not self.machine.validate(process, row.address, name, vlan=own):
+                    several.add(str(row.address))
+                # Linux accepts a packet for any of its addresses on any of its links; and on a VLAN's own link, where a
+                # capture may have been made, it has no tag.
+                others += [(process, row, name, 0)] if own else []
+                others += [(process, row, link, vlan) for vlan, link in comes_by.items() if vlan != own]
+        # After those on their own links, because source address setting takes the first of an interface.
+        for process, row, name, vlan in others:
+            self.machine.validate(process, row.address, name, vlan=vlan)
+        whole = [route.network for routes in self.host.routes for route in routes if _is_local_network(route)]
+        if whole:
+            names = _listed(map(str, whole))
+            self.notes.append(f"networks that are local as a whole, which the tables don't hold: {names}")
         if several:
             self.notes.append(f"on several links or network namespaces, the first counts: {_listed(several)}")
         if shared:
@@ -224,31 +243,38 @@ class _Filling:
     # ---- sockets -----------------------------------------------------------------------------------------------------
 
     def _add_sockets(self, places: Sequence[int]) -> None:
-        """Register the sockets that wait for packets, those with an address before ANY sockets, as Linux looks."""
+        """Register the sockets in the order in which they came to be, as far as the kernel's chains show it."""
         sockets = self.host.sockets
-        twice = 0
-        columns = [sockets[name].tolist() for name in ("pid", "protocol", "local_port", "v6only", "reuseport")]
-        addresses = sockets["local"]
-        any_last = sorted(places, key=lambda place: addresses[place].tobytes() in (ANY, ANY_IPV4))
-        for place in any_last:
-            pid, protocol, port, v6only, reuseport = (column[place] for column in columns)
-            address = unpacked_address(addresses[place].tobytes())
-            try:
-                socket = self.machine.bind(
-                    self._process_in(pid, self._vnas(place)),
-                    protocol,
-                    port,
-                    address,
-                    v6only=bool(v6only) and address.version == 6,
-                    sharing=reuseport == 1,
-                    freebind=True,
-                )
-            except AddressInUse:
-                twice += 1
-            else:
-                self.places[socket] = place
-        if twice:
-            self.notes.append(f"{twice} sockets have the address and port of another, and are left out")
+        names = [{link.device: link.name for link in links} for links in self.host.links]
+        columns = [name for name in sockets.dtype.names or () if sockets[name].ndim == 1]
+        rows = {place: dict(zip(columns, sockets[place][columns].item(), strict=True)) for place in places}
+        for place in sorted(places, key=lambda place: _age(place, rows[place])):
+            row = rows[place]
+            address, peer = (unpacked_address(sockets[side][place].tobytes()) for side in ("local", "remote"))
+            options: LinuxOptions = {"uid": row["uid"], "reuseaddr": row["reuseaddr"] == 1, "anyway": True}
+            if row["device"]:
+                options["device"] = names[row["netns"]].get(row["device"], str(row["device"]))
+            if row["state"] not in WAITING:
+                options["peer"] = (peer, row["remote_port"])
+            if row["family"] == 6 and address.version == 4:
+                options["mapped"] = True
+            socket = self.machine.bind(
+                self._process_in(row["pid"], self._vnas(place)),
+                row["protocol"],
+                row["local_port"],
+                address,
+                v6only=bool(row["v6only"]) and address.version == 6,
+                sharing=row["reuseport"] == 1,
+                freebind=True,
+                **options,
+            )
+            self.places[socket] = place
+
+
+def _age(place: int, row: Mapping[str, int]) -> tuple[bool, int]:
+    """Give what sorts sockets by age: a chain begins with the newest, but IPv6 ones that share end it, newest last."""
+    last = row["family"] == 6 and row["reuseport"] == 1
+    return last, place if last else -place
 
 
 def _vlan(link: Link, links: Mapping[int, Link]) -> int:
@@ -261,6 +287,12 @@ def _vlan(link: Link, links: Mapping[int, Link]) -> int:
     return vlan
 
 
-def _listed(addresses: set[str]) -> str:
-    shown = sorted(addresses)
+def _is_local_network(route: HostRoute) -> bool:
+    """Tell whether a route makes more than one address this machine's, but for 127.0.0.0/8."""
+    network = route.network
+    return route.kind == "local" and network.num_addresses > 1 and not network.network_address.is_loopback
+
+
+def _listed(addresses: Iterable[str]) -> str:
+    shown = sorted(set(addresses))
     return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")

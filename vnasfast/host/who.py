@@ -1,13 +1,17 @@
 """One question: which process of this machine gets a packet from there to here?"""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
 
 from vnasfast.dispatch.explanation import Explanation
 from vnasfast.errors import InvalidValue
+from vnasfast.host.agreement import device_of, receivers
 from vnasfast.host.answers import Answer
+from vnasfast.host.oracle import Oracle
 from vnasfast.host.reading import Host, snapshot
-from vnasfast.host.tables import tables_of
+from vnasfast.host.tables import HostTables, tables_of
 from vnasfast.outcome import Outcome
 from vnasfast.parse.keys import flow_keys
 
@@ -113,14 +117,13 @@ def who(
         raise InvalidValue(f"the kernel can be asked about tcp and udp only, not about {protocol}")
     host = snapshot(netns)
     tables = tables_of(host)
-    home = tables.vnases[host.namespaces[0].name]
     key = flow_keys(
         destination=[str(local[0])],
         destination_port=local[1],
         source=[str(remote[0])],
         source_port=remote[1],
         protocol=protocol,
-        source_pid=next((row.pid for row in tables.machine.processes if row.vnas == home), 0),
+        source_pid=tables.process_in(host.namespaces[0].name),
     )
     explanation = tables.machine.explain_key(key[0])
     place = None if explanation.socket is None else tables.places[explanation.socket]
@@ -128,48 +131,26 @@ def who(
     receiver = None if place is None else _receiver(host, place)
     if not kernel:
         return Verdict(receiver, explanation, None, False, None, notes)
-    answer = _ask(host, remote, local, protocol)
-    return Verdict(
-        receiver,
-        explanation,
-        None if answer is None else _named(host, answer),
-        True,
-        _compare(host, place, answer, explanation, notes),
-        notes,
-    )
-
-
-def _ask(host: Host, remote: Endpoint, local: Endpoint, protocol: str) -> Answer | None:
-    from vnasfast.host.oracle import Oracle  # noqa: PLC0415 (few ask)
-
     with Oracle(host.namespaces[0].path) as oracle:
-        return oracle.ask(protocol, local[0], local[1], remote[0], remote[1])
+        answer = oracle.ask(protocol, *local, *remote, interface=device_of(host, local[0]))
+    if explanation.outcome == Outcome.NO_VNAS:
+        notes.append("routing lets no packet to this address reach the lookup that the kernel was asked for")
+        agree = None
+    else:
+        agree = _compare(host, tables, key, place, answer, notes)
+    return Verdict(receiver, explanation, None if answer is None else _named(host, answer), True, agree, notes)
 
 
 def _compare(
-    host: Host, place: int | None, answer: Answer | None, explanation: Explanation, notes: list[str]
-) -> bool | None:
-    if explanation.outcome == Outcome.NO_VNAS:
-        notes.append("routing lets no packet to this address reach the lookup that the kernel was asked for")
-        return None
-    if place is None or answer is None:
-        return place is None and answer is None
-    if int(host.sockets["cookie"][place]) == answer.cookie:
-        return True
-    (places,) = (host.sockets["cookie"] == answer.cookie).nonzero()
-    if not len(places) or _sharing(host, int(places[0])) != _sharing(host, place):
+    host: Host, tables: HostTables, key: NDArray[Any], place: int | None, answer: Answer | None, notes: list[str]
+) -> bool:
+    if place is not None and answer is not None and int(host.sockets["cookie"][place]) != answer.cookie:
+        ours, kernel = receivers(host, tables, key)
+        if ours[0] == kernel[0]:
+            notes.append("both are of one port-sharing group: the kernel chooses a member by a hash with a secret")
+            return True
         return False
-    notes.append("both are of one port-sharing group: the kernel chooses among its members by a hash with a secret")
-    return True
-
-
-def _sharing(host: Host, place: int) -> tuple[object, ...] | int:
-    """Give what makes sockets of one port-sharing group; the place itself for a socket that shares nothing."""
-    row = host.sockets[place]
-    if row["reuseport"] != 1:
-        return place
-    columns = ("netns", "protocol", "family", "state", "local_port", "device", "uid", "v6only")
-    return row["local"].tobytes(), *(int(row[name]) for name in columns)
+    return (place is None) == (answer is None)
 
 
 def _receiver(host: Host, place: int) -> Receiver:
