@@ -76,7 +76,7 @@ def bind_many(Tables tables not None, const int32_t[::1] pids not None, const ui
                 pthread_rwlock_unlock(&tables.changing)
     except BaseException as error:
         for done in range(i - 1, -1, -1):       # backwards: then the rows are given back as if they had never been taken
-            tables.close(sockets[done])
+            tables.close_one(sockets[done])
         if not isinstance(error, VnasError):
             raise
         return i, error

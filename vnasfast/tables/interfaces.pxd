@@ -13,3 +13,4 @@ cdef class InterfaceNames:
     cdef int release(self, int32_t number) except -1
     cpdef str name(self, int32_t number)
     cdef list all_names(self)
+    cdef list state(self)

@@ -41,7 +41,7 @@ cdef class InterfaceNames:
         """Return the name of a number in use."""
         return self.names[number]
 
-    def state(self):
+    cdef list state(self):
         """List [name, number of users] by number; without users the name means nothing."""
         return [[name, n] for name, n in zip(self.names, self.n_users, strict=True)]
 

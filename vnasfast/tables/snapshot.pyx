@@ -209,7 +209,6 @@ cdef void freeze_members(const MachineTables* c, uint8_t* image, Endpoint* endpo
             at += endpoint.n_members * sizeof(int32_t)
 
 
-@cython.critical_section
 def freeze_tables(Tables tables not None, names):
     """Copy tables to an image.
 
@@ -223,10 +222,16 @@ def freeze_tables(Tables tables not None, names):
     -------
     Image
     """
-    import json
+    cdef list pairs = list(names.items())
+    with cython.critical_section(tables):
+        return copy_tables(tables, pairs)
+
+
+cdef Image copy_tables(Tables tables, list names):
+    from json import dumps
 
     cdef MachineTables* c = &tables.c
-    cdef bytes text = json.dumps({"interfaces": tables.interfaces.state(), "names": list(names.items())}).encode()
+    cdef bytes text = dumps({"interfaces": tables.interfaces.state(), "names": names}).encode()
     cdef Header header
     cdef Section members
     cdef Arrays arrays

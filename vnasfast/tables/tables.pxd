@@ -98,5 +98,6 @@ cdef class Tables:
     cdef int32_t process_row(self, int32_t pid) except -1
     cdef int32_t bind_row(self, int32_t process, uint32_t number, uint16_t port, uint64_t hi, uint64_t lo, bint v6only,
                           bint sharing, bint freebind) except -1
+    cdef int close_one(self, int32_t socket) except -1
     cdef int check_open(self, int32_t socket) except -1
     cdef int drop_socket(self, int32_t socket) except -1

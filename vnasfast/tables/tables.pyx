@@ -257,10 +257,14 @@ cdef class Tables:
     @cython.critical_section
     def close(self, int32_t socket):
         """Close a socket."""
+        self.close_one(socket)
+
+    cdef int close_one(self, int32_t socket) except -1:
         self.check_open(socket)
         pthread_rwlock_wrlock(&self.changing)
         self.drop_socket(socket)
         pthread_rwlock_unlock(&self.changing)
+        return 0
 
     cdef int check_open(self, int32_t socket) except -1:
         if not 0 <= socket < self.c.sockets.pool.n_rows or self.c.sockets.rows[socket].order == 0:
