@@ -34,10 +34,10 @@ typedef struct {
     uint16_t others[VNAS_FRAMES + 8];
 } VnasKinds;
 
-/* By place. */
+/* By place; 8 are written at a time, from any place on. */
 typedef struct {
-    const unsigned char *link[VNAS_FRAMES];     /* 14 bytes before the IP header, wherever tags end */
-    uint32_t vlan[VNAS_FRAMES];
+    const unsigned char *link[VNAS_FRAMES + 8];     /* 14 bytes before the IP header, wherever tags end */
+    uint32_t vlan[VNAS_FRAMES + 8];
 } __attribute__((aligned(32))) VnasHeads;
 
 /* In place of frames that are too short to be looked at. */
