@@ -5,8 +5,8 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TypedDict
 
 from vnasfast.errors import InvalidValue
-from vnasfast.tables import linux_sockets
 from vnasfast.tables.linux_sockets import KERNELS, bind_linux, connect_linux, rule_as_linux
+from vnasfast.tables.linux_sockets import set_secrets as set_checked_secrets
 from vnasfast.tables.tables import Tables
 from vnasfast.values import checked, packed_address
 
@@ -47,7 +47,7 @@ def set_secrets(tables: Tables, secrets: Mapping[str, int | tuple[int, int]]) ->
             raise InvalidValue(f"the secret {name} is {value!r}: a number for IPv4, a pair of numbers for IPv6")
         for word in words:
             checked(word, f"secret {name}", 0, _MOST_UINT32)
-    linux_sockets.set_secrets(tables, secrets)
+    set_checked_secrets(tables, secrets)
 
 
 def packed_peer(peer: object) -> tuple[bytes, int]:
