@@ -145,6 +145,21 @@ class World:
         assert made.returncode == 0, made.stderr
         return made.stdout
 
+    def kill_up(self, seconds):
+        """Start up with the tables that are there, and kill it after so many seconds."""
+        killed = subprocess.Popen(
+            [
+                *("nsenter", f"--net=/run/netns/{self.servers}"),
+                *(sys.executable, "-m", "vnasfast", "up", str(self.folder / "tables.toml")),
+            ],
+            env=os.environ | {"VNASFAST_INSTANCE": self.instance, "PYTHONPATH": str(HERE.parent)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(seconds)
+        killed.kill()
+        killed.wait()
+
     def status(self):
         found = json.loads(self.vnasfast("status", "--json").stdout)
         return {vnas["name"]: vnas for vnas in found["vnases"]}

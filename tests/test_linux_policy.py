@@ -94,6 +94,15 @@ class Both:
         self.model = LinuxModel(old=old, secrets=secrets)
         self.open = []
 
+    def apply(self, operations):
+        for operation in operations:
+            if isinstance(operation, dict):
+                self.bind(operation)
+            elif isinstance(operation, tuple):
+                self.connect(*operation[1:])
+            else:
+                self.close(operation)
+
     def bind(self, wanted):
         version, place = wanted["version"], wanted["address"]
         anywhere = "0.0.0.0" if version == 4 else "::"
@@ -193,13 +202,7 @@ class Both:
 @given(operations=st.lists(OPERATION, max_size=14), packets=st.lists(PACKET, min_size=12, max_size=24))
 def test_engine_equals_the_model(old, secrets, operations, packets):
     both = Both(old, secrets)
-    for operation in operations:
-        if isinstance(operation, dict):
-            both.bind(operation)
-        elif isinstance(operation, tuple):
-            both.connect(*operation[1:])
-        else:
-            both.close(operation)
+    both.apply(operations)
     both.check(packets)
 
 
@@ -207,13 +210,7 @@ def test_engine_equals_the_model(old, secrets, operations, packets):
 @given(operations=st.lists(OPERATION, max_size=14), old=st.booleans())
 def test_a_table_file_keeps_what_operations_left_behind(operations, old):
     both = Both(old, None)
-    for operation in operations:
-        if isinstance(operation, dict):
-            both.bind(operation)
-        elif isinstance(operation, tuple):
-            both.connect(*operation[1:])
-        else:
-            both.close(operation)
+    both.apply(operations)
     again = ServerMachine.from_toml(both.machine.to_toml(), seed=1)
     again.check()
     assert again.policy == both.machine.policy

@@ -1,7 +1,6 @@
 """The instance's life: up, reload, addresses that come and go, a killed process, processes taken over, down."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -193,24 +192,8 @@ def test_a_killed_process_changes_nothing_and_up_takes_over(world):
     world.serve("blue", "tcp:0.0.0.0:80", "udp:0.0.0.0:53")
     assert world.ask_udp(BLUE4, 53)[0] == "blue"
     before = world.status()["blue"]["counters"]
-    command = [
-        "nsenter",
-        f"--net=/run/netns/{world.servers}",
-        sys.executable,
-        "-m",
-        "vnasfast",
-        "up",
-        str(world.folder / "tables.toml"),
-    ]
     for milliseconds in (60, 120, 180, 240, 300, 400):
-        killed = subprocess.Popen(
-            command,
-            env=os.environ | {"VNASFAST_INSTANCE": world.instance, "PYTHONPATH": str(HERE.parent)},
-            stdout=subprocess.DEVNULL,
-        )
-        time.sleep(milliseconds / 1000)
-        killed.send_signal(signal.SIGKILL)
-        killed.wait()
+        world.kill_up(milliseconds / 1000)
         assert world.ask_tcp(BLUE4B, 80)[0] == "blue"
         assert world.ask_udp(BLUE4B, 53)[::3] == ["blue", BLUE4B]
     assert world.up() == ""

@@ -215,25 +215,7 @@ def disturb(world, farm, stop, done):
         where = (COMING,) if coming else (f"{COMING}/24", "dev", "srv")
         assert world.vnasfast("addr", action, *where, "--vnas", "red").returncode == 0
         coming = not coming
-        killed = subprocess.Popen(
-            [
-                "nsenter",
-                f"--net=/run/netns/{world.servers}",
-                sys.executable,
-                "-m",
-                "vnasfast",
-                "up",
-                "--instance",
-                world.instance,
-                str(world.folder / "tables.toml"),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=HERE.parent,
-        )
-        time.sleep(chance.random() * 0.4)
-        killed.kill()
-        killed.wait()
+        world.kill_up(chance.random() * 0.4)
         coming = COMING in world.status()["red"]["addresses"]
         done.append((name, kind))
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import click
 
-from vnasfast.console import show_version
+from vnasfast.console import version_option
 
 
 class Entry(NamedTuple):
@@ -95,14 +95,7 @@ class Commands(click.Group):
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=show_version,
-    help="Print the version and exit.",
-)
+@version_option()
 def group() -> None:
     """Which of several identical servers on one operating system does each packet belong to?
 

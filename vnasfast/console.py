@@ -107,8 +107,21 @@ def table(rows: Sequence[tuple[str, ...]], align: str, headers: tuple[str, ...] 
     )
 
 
-def show_version(context: Any, _option: Any, wanted: bool) -> None:
-    """Print the version and exit: the callback of an option of click."""
+def version_option() -> Callable[[Callable[..., object]], Callable[..., object]]:
+    """Make the option ``--version`` of a command of click."""
+    import click  # noqa: PLC0415
+
+    return click.option(
+        "--version",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_show_version,
+        help="Print the version and exit.",
+    )
+
+
+def _show_version(context: Any, _option: Any, wanted: bool) -> None:
     if not wanted or context.resilient_parsing:
         return
     from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 (slow, rarely needed)

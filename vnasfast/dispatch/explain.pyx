@@ -16,7 +16,7 @@ from vnasfast.tables.family cimport IPV4, family_of, is_any, is_loopback
 from vnasfast.tables.hashing cimport hash_flow, load64
 from vnasfast.tables.processes cimport process_find
 from vnasfast.tables.sockets cimport Endpoint, NO_PROTOCOL, SocketTable, port_find, protocol_number
-from vnasfast.tables.tables cimport MachineTables, Tables, endpoint_of
+from vnasfast.tables.tables cimport MachineTables, Tables, address_bytes, endpoint_of
 from vnasfast.typedefs cimport FIRST_FRAGMENT, FOLLOWS_FIRST, LATER_FRAGMENT, MALFORMED, FlowKey
 
 from vnasfast.dispatch.explanation import Explanation, Step
@@ -48,10 +48,7 @@ cdef struct Candidate:
 
 
 cdef str address(uint64_t hi, uint64_t lo):
-    cdef uint64_t[2] words
-    words[0] = hi
-    words[1] = lo
-    return address_text((<char*>words)[:16])
+    return address_text(address_bytes(hi, lo))
 
 
 cdef str vlan_text(uint32_t vlan):

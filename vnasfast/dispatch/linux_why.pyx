@@ -11,7 +11,7 @@ from vnasfast.dispatch.linux cimport LinuxPacket, linux_connection, linux_member
 from vnasfast.tables.family cimport IPV4, family_of, is_any
 from vnasfast.tables.linux cimport LinuxGroup, LinuxSocket, LinuxTable, connections_apart, is_datagram, list_find
 from vnasfast.tables.sockets cimport protocol_number
-from vnasfast.tables.tables cimport Tables
+from vnasfast.tables.tables cimport Tables, address_bytes
 from vnasfast.typedefs cimport NO_SOCKET, FlowKey
 
 from vnasfast.parse.text import address_text
@@ -27,10 +27,7 @@ cdef struct Looked:
 
 
 cdef str address(uint64_t hi, uint64_t lo):
-    cdef uint64_t[2] words
-    words[0] = hi
-    words[1] = lo
-    return address_text((<char*>words)[:16])
+    return address_text(address_bytes(hi, lo))
 
 
 cdef str peer_text(const LinuxSocket* row):

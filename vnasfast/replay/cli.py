@@ -20,7 +20,7 @@ from vnasfast.console import (
     plain_errors,
     reason,
     show,
-    show_version,
+    version_option,
 )
 from vnasfast.host.ways import WAYS
 
@@ -91,14 +91,7 @@ Exit codes:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="Print no report on screen and no progress; --json still prints.")
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=show_version,
-    help="Print the version and exit.",
-)
+@version_option()
 def main(
     captures: tuple[str, ...],
     tables: str | None,
