@@ -249,9 +249,9 @@ def test_the_array_is_the_c_struct():
 
 
 def test_nobody_sees_less_and_is_told(small_host):
-    # All is imported first: nobody may not read every checkout.
+    # One as root first, which imports all there is, late parts of numpy too: nobody may not read every environment.
     code = (
-        "import os; from vnasfast.host import snapshot; from vnasfast.host.reading import Host\n"
+        "import os; from vnasfast.host import snapshot; snapshot()\n"
         f"os.setgroups([]); os.setresgid({NOBODY}, {NOBODY}, {NOBODY}); os.setresuid({NOBODY}, {NOBODY}, {NOBODY})\n"
         "host = snapshot(); print(int((host.sockets['pid'] > 0).sum())); print(*host.unseen, sep='\\n')"
     )
