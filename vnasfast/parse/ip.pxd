@@ -35,8 +35,12 @@ cdef enum KeyWord:
     KEY_PROTOCOL = 48
 
 
-cdef extern from "vnasfast/parse/protocols.h":
-    const uint8_t* _has_ports "vnas_has_ports"
+cdef extern from *:
+    """
+    /* TCP, UDP, DCCP, SCTP, UDP-Lite: one load instead of five compares, and no branch, since traffic mixes them. */
+    static const unsigned char vnasfast_has_ports[256] = {[6] = 1, [17] = 1, [33] = 1, [132] = 1, [136] = 1};
+    """
+    const uint8_t* _has_ports "vnasfast_has_ports"
 
 
 cdef inline bint protocol_has_ports(uint32_t protocol) noexcept nogil:

@@ -13,7 +13,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include "vnasfast/parse/protocols.h"
 #include "vnasfast/vector.h"
 #if VNAS_HAS_AVX2
 #include <immintrin.h>
@@ -43,6 +42,9 @@ typedef struct {
 
 /* In place of frames that are too short to be looked at. */
 static const unsigned char vnas_blank_frame[64];
+
+/* TCP, UDP, DCCP, SCTP, UDP-Lite: one load instead of five compares, and no branch, since traffic mixes them. */
+static const unsigned char vnas_has_ports[256] = {[6] = 1, [17] = 1, [33] = 1, [132] = 1, [136] = 1};
 
 static inline uint32_t vnas_be16(const unsigned char *at)
 {
