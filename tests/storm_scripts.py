@@ -254,6 +254,38 @@ class Flicker(Script):
                 self.writer.close(socket)
 
 
+class Swell(Script):
+    """Ports swing between one VNAS and many: their answers move from lines to arrays and back, and the ports close."""
+
+    VNASES = 40
+
+    def __init__(self, writer: Writer, number: int) -> None:
+        super().__init__(writer, number)
+        self.ports = (self.port, self.port + 1)
+        self.hosts = [self.address(host + 1, (4, 4, 6)[host % 3]) for host in range(self.VNASES)]
+        for address, port in product(self.hosts, self.ports):
+            self.watch(address, port)
+            self.watch(address, port, protocol=UDP)
+
+    def bursts(self) -> Iterator[None]:
+        pids = [self.new_process() for _ in self.hosts]
+        for pid, address in zip(pids, self.hosts, strict=True):
+            self.writer.validate(pid, address)
+        while True:
+            protocol, port = self.random.choice((TCP, UDP)), self.random.choice(self.ports)
+            one_family = self.random.random() < 0.3
+            sockets = []
+            for pid in self.random.sample(pids, self.random.choice([2, 8, 20, self.VNASES])):
+                recipient = ANY4 if one_family and self.random.random() < 0.2 else ANY6
+                sockets.append(self.writer.bind(pid, protocol, port, recipient))
+                if self.random.random() < 0.3:
+                    yield
+            for socket in self.random.sample(sockets, len(sockets)):
+                self.writer.close(socket)
+                if self.random.random() < 0.3:
+                    yield
+
+
 class Swapper(Script):
     """A socket closes, and another process of the VNAS binds in its place: the same socket ID, another PID."""
 
@@ -364,6 +396,6 @@ class Steady(Script):
 def all_scripts(writer: Writer, most: int) -> list[Script]:
     """Give every script, those with small tables several times."""
     kinds: list[type[Script]] = [Steady]
-    kinds += [Mover] * 6 + [Recycler, Switcher, Sharers, Loopback, Flicker, Swapper] * 2
+    kinds += [Mover] * 6 + [Recycler, Switcher, Sharers, Loopback, Flicker, Swell, Swapper] * 2
     scripts = [kind(writer, number) for number, kind in enumerate(kinds)]
     return [*scripts, Tide(writer, len(scripts), most)]

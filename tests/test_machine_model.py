@@ -23,6 +23,7 @@ from small_world import (
 )
 
 from vnasfast import Outcome
+from vnasfast.tables.check import spare_answers
 
 pids = st.integers(1, 6)
 addresses = st.sampled_from(ADDRESSES)
@@ -59,8 +60,9 @@ class MachineAgainstModel(RuleBasedStateMachine):
         super().__init__()
         self.pair = Pair(seed=2024)
 
-    @initialize()
-    def three_servers(self) -> None:
+    @initialize(spare=st.sampled_from([0, 1 << 20]))
+    def three_servers(self, spare: int) -> None:
+        spare_answers(self.pair.engine.tables, spare)
         for vnas, address in enumerate(("10.0.0.1", "10.0.0.2", "2001:db8::1"), 1):
             pid = self.pair.do("vnas_start", 1, vnas)
             self.pair.do("validate", pid, address, "eth0")

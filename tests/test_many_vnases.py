@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 from vnasfast import Outcome, ServerMachine, flow_keys
+from vnasfast.tables.check import spare_answers
 
 N_VNASES = 400
 
 
-@pytest.fixture
-def machine():
+@pytest.fixture(params=[1 << 20, 0], ids=["answers-to-spare", "none-to-spare"])
+def machine(request):
     """Process 1000 + v in VNAS v, which has the address 10.0.v / 256.v % 256."""
     machine = ServerMachine(seed=7)
+    spare_answers(machine.tables, request.param)
     for vnas in range(1, N_VNASES + 1):
         machine.vnas_start(1, vnas, pid=1000 + vnas)
         machine.validate(1000 + vnas, f"10.0.{vnas >> 8}.{vnas & 255}", "eth0")

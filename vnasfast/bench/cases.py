@@ -7,6 +7,8 @@ keys-narrow           an IPv4 key of 16 bytes through ``dispatch_batch``, not co
 keys-ipv4, keys-ipv6  a key of 48 bytes, likewise
 keys-misses           a key for an address that no VNAS has, or a port that no socket has
 keys-mix              VLANs, TCP and UDP, IPv4 and IPv6, shared ports, specific and ANY sockets, a quarter of misses
+keys-sparse           as keys-ipv4, for ports that few VNASs have
+keys-shared           as keys-ipv4, for ports that four sockets share
 keys-counted          as keys-ipv4, and each packet is counted to its socket
 frames-ipv4, -ipv6    a frame of 60 (74) bytes in memory through ``dispatch_frames``: parsed, dispatched, counted
 replay-pcap, -pcapng  such a frame of a file through ``vnasfast.replay``
@@ -100,11 +102,12 @@ def prepared(wanted: list[str], scale: int = 1) -> Iterator[Case]:
     """
     for size, sockets in SIZES.items():
         kinds = [name.removesuffix(f"-{size}") for name in wanted if name.endswith(f"-{size}")]
-        plain = workload(sockets) if set(kinds) - {"keys-mix"} else None
+        plain = workload(sockets) if set(kinds) - set(_OTHER_MACHINES) else None
         for kind in kinds:
             name = f"{kind}-{size}"
-            if plain is None or kind == "keys-mix":
-                yield Case(name, sockets, BATCH * scale, _mix(workload(sockets, mixed=True), BATCH * scale))
+            if plain is None or kind in _OTHER_MACHINES:
+                work = workload(sockets, _OTHER_MACHINES[kind])
+                yield Case(name, sockets, BATCH * scale, _BATCHES[kind](work, BATCH * scale))
             elif kind in _REPLAYS:
                 with tempfile.TemporaryDirectory(prefix="vnasfast-") as folder:
                     yield Case(name, sockets, BATCH * scale, _replay(plain, BATCH * scale, Path(folder), kind))
@@ -155,10 +158,15 @@ _BATCHES: dict[str, Callable[[Workload, int], Run]] = {
     "keys-ipv6": lambda work, n: _batch(work, work.keys(n, 6), hits=1),
     "keys-misses": lambda work, n: _batch(work, strangers(work.keys(n, 4), 4), hits=0),
     "keys-mix": _mix,
+    "keys-sparse": lambda work, n: _batch(work, work.keys(n, 4), hits=1),
+    "keys-shared": lambda work, n: _batch(work, work.keys(n, 4), hits=1),
     "keys-counted": lambda work, n: _batch(work, work.keys(n, 4), hits=1, count=True),
     "frames-ipv4": lambda work, n: _frames(work, n, 4),
     "frames-ipv6": lambda work, n: _frames(work, n, 6),
 }
+
+#: The machines of cases that want none of the plain ones.
+_OTHER_MACHINES = {"keys-mix": "mixed", "keys-sparse": "sparse", "keys-shared": "shared"}
 
 _REPLAYS = {"replay-pcap": write_pcap, "replay-pcapng": write_pcapng}
 

@@ -2,8 +2,8 @@
 
 A machine of n sockets has n / 20 VNASs. Each has one process, an IPv4 and an IPv6 address, and sockets on the same 20
 ports. On a plain machine these are all TCP on ANY, untagged. On a mixed one VNASs take turns in VLANs, and ports in
-protocols; every third port is bound to the IPv4 address, every fifth shared by two sockets. Keys pick address and port
-at random.
+protocols; every third port is bound to the IPv4 address, every fifth shared by two sockets. On a sparse one each VNAS
+has 20 of 5,000 ports, on a shared one four sockets share each port. Keys pick address and port at random.
 """
 
 import struct
@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 
 from vnasfast.dtypes import FLOW_KEY, FLOW_KEY_IPV4
 from vnasfast.machine import ServerMachine
+from vnasfast.tables.check import spare_answers
 
 SEED = 20
 SERVICES = 20
+SPARSE_PORTS = 5_000
+SHARERS = 4
 TCP, UDP = 6, 17
 FRAME_BYTES = 60
 REMOTE = "198.51.100.7"
@@ -35,7 +38,7 @@ class Workload:
     pids: list[int]
     addresses: dict[int, NDArray[np.uint8]]  # by family: (VNASs, 16)
     vlans: NDArray[np.uint16]  # by VNAS
-    services: NDArray[np.uint16]  # (20, 2): protocol and port
+    services: NDArray[np.uint16]  # (ports, 2): protocol and port; each VNAS has the next 20 of them
 
     def keys(self, n: int, family: int, *, specific: bool = True) -> Keys:
         """Make keys that reach sockets; with `specific` false only of ports that wait on ANY."""
@@ -50,16 +53,18 @@ class Workload:
         # Remote addresses differ from ours in the byte after the prefix: 10.x → 172.x, fd00:1: → fd00:2:.
         keys["source"][:, 12 if family == 4 else 3] = 172 if family == 4 else 2
         keys["vlan"] = self.vlans[vnas]
-        keys["protocol"] = self.services[service, 0]
-        keys["destination_port"] = self.services[service, 1]
+        row = (vnas * SERVICES + service) % len(self.services)
+        keys["protocol"] = self.services[row, 0]
+        keys["destination_port"] = self.services[row, 1]
         keys["source_port"] = rng.integers(1024, 65536, n)
         return keys
 
 
-def workload(sockets: int, *, mixed: bool = False) -> Workload:
-    """Make a machine."""
+def workload(sockets: int, kind: str = "plain") -> Workload:
+    """Make a machine: plain, mixed, sparse or shared."""
     rng = np.random.default_rng(SEED)
-    n = max(1, sockets // SERVICES)
+    mixed, sparse = kind == "mixed", kind == "sparse"
+    n = max(1, sockets // (SERVICES * SHARERS if kind == "shared" else SERVICES))
     ipv4 = np.zeros((n, 16), np.uint8)
     ipv4[:, 10:12] = 0xFF
     ipv4[:, 12] = 10
@@ -67,21 +72,24 @@ def workload(sockets: int, *, mixed: bool = False) -> Workload:
     ipv6 = np.zeros((n, 16), np.uint8)
     ipv6[:, 0], ipv6[:, 3] = 0xFD, 1
     ipv6[:, 8:] = rng.integers(0, 256, (n, 8), np.uint8)
-    services = np.zeros((SERVICES, 2), np.uint16)
-    services[:, 0] = np.where(np.arange(SERVICES) % 2, UDP, TCP) if mixed else TCP
-    services[:, 1] = rng.permutation(65535)[:SERVICES] + 1
+    services = np.zeros((SPARSE_PORTS if sparse else SERVICES, 2), np.uint16)
+    services[:, 0] = np.where(np.arange(len(services)) % 2, UDP, TCP) if mixed else TCP
+    services[:, 1] = rng.permutation(65535)[: len(services)] + 1
     vlans = (np.arange(n) % 3 * 100 if mixed else np.zeros(n)).astype(np.uint16)
     machine = ServerMachine(seed=SEED)
+    if sparse:
+        spare_answers(machine.tables, 0)  # or ports of a small machine have arrays
     pids = [machine.vnas_start(1, vnas + 1) for vnas in range(n)]
     for row, pid in enumerate(pids):
         own = IPv6Address(ipv4[row].tobytes()).ipv4_mapped or "ANY"
         for address in (own, IPv6Address(ipv6[row].tobytes())):
             machine.validate(pid, address, "eth0", vlan=int(vlans[row]))
-        for number, (protocol, port) in enumerate(services.tolist()):
+        first = row * SERVICES % len(services)
+        for number, (protocol, port) in enumerate(services[first : first + SERVICES].tolist()):
             recipient = own if mixed and number % 3 == 1 else "ANY"
-            shared = mixed and number % 5 == 0
-            for _ in range(2 if shared else 1):
-                machine.bind(pid, protocol, port, recipient, sharing=shared)
+            sharers = SHARERS if kind == "shared" else 2 if mixed and number % 5 == 0 else 1
+            for _ in range(sharers):
+                machine.bind(pid, protocol, port, recipient, sharing=sharers > 1)
     machine.set_route("default", "eth0")
     return Workload(machine, pids, {4: ipv4, 6: ipv6}, vlans, services)
 

@@ -17,6 +17,8 @@
 enum {
     VNAS_BATCH = 32,            /* packets looked up together: as many lines in flight as a core keeps */
     VNAS_KEYS_AHEAD = 2048,     /* bytes */
+    VNAS_MANY_PORTS = 2048,     /* of both families, from which on their directory outgrows the caches too: 64 bytes each */
+    VNAS_TRIES = 4,             /* at what a writer changes meanwhile; then the control plane is asked, which waits for it */
     VNAS_LARGE = 256 << 10,     /* bytes of tables, from which on they outgrow the caches next to the core: prefetch */
     VNAS_HUGE = 2 << 20,        /* … and from which on they outgrow the next one: prefetch a batch ahead */
 };
@@ -41,7 +43,7 @@ typedef struct {
 
 /* What the stages of one batch leave for each other. */
 typedef struct {
-    uint32_t line[VNAS_BATCH];      /* offset of the line, in its family's table */
+    uint32_t line[VNAS_BATCH];      /* offset of the line, in its family's table; later where the answer is */
     uint32_t key[VNAS_BATCH];
     uint32_t vlan[VNAS_BATCH];
     uint32_t place[VNAS_BATCH];
@@ -50,7 +52,7 @@ typedef struct {
     uint32_t row[VNAS_BATCH];
     const VnasLine *lines[VNAS_BATCH];
     uint32_t ask, ipv6_mask;
-    uint64_t changes;
+    uint64_t changes, sparse_changes;
     const VnasLines *ipv4, *ipv6;
     const VnasIpv6Row *ipv6_rows;
     const VnasPorts *ports;
@@ -59,6 +61,29 @@ typedef struct {
 /* What was stored is read back from there: GCC else takes it out of vector registers, element by element, two steps each where a load is
  * one (2.6 ns a packet instead of 2.2). */
 #define VNAS_TO_MEMORY(batch) __asm__ volatile("" : "+m"(*(batch)))
+
+/* Whether answers of sparse ports came or went since, or did so then. */
+static inline int vnas_sparse_changed(const VnasPlane *plane, uint64_t changes)
+{
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return (changes & 1) | (__atomic_load_n(&plane->sparse_changes, __ATOMIC_RELAXED) != changes);
+}
+
+/* The upper half of a flow's hash. */
+static inline uint32_t vnas_flow_ipv4(const VnasPlane *plane, const VnasKeyIpv4 *key)
+{
+    const uint64_t destination[2] = {0, (uint64_t)key->destination << 32 | 0xFFFF0000u};
+    const uint64_t source[2] = {0, (uint64_t)key->source << 32 | 0xFFFF0000u};
+    return (uint32_t)(vnas_flow_hash(plane->flow_seed, destination, source, key->destination_port, key->source_port,
+                                     key->protocol) >> 32);
+}
+
+static inline uint32_t vnas_flow(const VnasPlane *plane, const VnasKey *key)
+{
+    const uint64_t destination[2] = {key->hi, key->lo};
+    return (uint32_t)(vnas_flow_hash(plane->flow_seed, destination, key->source, key->destination_port, key->source_port,
+                                     key->protocol) >> 32);
+}
 
 /* All ones when addresses changed since `changes` was read, or were being changed then. */
 static inline uint32_t vnas_changed(const VnasPlane *plane, uint64_t changes)

@@ -5,7 +5,9 @@
  *
  *   begin     key → line of the address, place of the port
  *   match     line → owner; and whether the VLAN is right
- *   answer    place, owner → answer; and which packets the control plane must be asked about
+ *   answer    place, owner → answer; and which packets need more than that
+ *   resolve   only of those: ports that few VNASs have, sockets that share a port, specific addresses; and which packets the control
+ *             plane must be asked about
  *
  * VNAS_NEAR: the tables lie in the caches next to the core. VNAS_MIDDLE: each stage prefetches what the next one reads. VNAS_FAR: the
  * next stage is then that of the batch before, so that what was prefetched has had the time of a batch to come.
@@ -36,23 +38,31 @@ static inline __attribute__((always_inline)) __m256i LOOKUP(greatest)(const __m2
                                        _mm256_unpackhi_epi32(halves[2 * n], halves[2 * n + 1]));
     return _mm256_max_epu32(_mm256_unpacklo_epi64(quarters[0], quarters[1]), _mm256_unpackhi_epi64(quarters[0], quarters[1]));
 }
-#else
-/* Bit 7 stands for no match: it finds the line's own word for that. */
-static inline __attribute__((always_inline)) uint32_t LOOKUP(value)(const VnasLine *line, uint32_t key)
+#endif
+
+/* The mask of a line's slots that have a key. */
+static inline __attribute__((always_inline)) uint32_t LOOKUP(matches)(const VnasLine *line, uint32_t key)
 {
-    uint32_t mask = 1u << VNAS_LINE_SLOTS;
-#if defined(__SSE2__)
+    uint32_t mask = 0;
+#if LOOKUP_AVX2
+    mask = LOOKUP(bits)(_mm256_cmpeq_epi32(_mm256_set1_epi32((int)key), LOOKUP(load)(line->keys)));
+#elif defined(__SSE2__)
     __m128i wanted = _mm_set1_epi32((int)key);
     __m128i low = _mm_cmpeq_epi32(wanted, _mm_load_si128((const __m128i *)line->keys));
     __m128i high = _mm_cmpeq_epi32(wanted, _mm_load_si128((const __m128i *)(line->keys + 4)));
-    mask |= (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(low)) | (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(high)) << 4;
+    mask = (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(low)) | (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(high)) << 4;
 #else
     for (int i = 0; i < VNAS_LINE_SLOTS; i++)
         mask |= (uint32_t)(line->keys[i] == key) << i;
 #endif
-    return line->values[__builtin_ctz(mask)];
+    return mask & ((1u << VNAS_LINE_SLOTS) - 1);
 }
-#endif
+
+/* Bit 7 stands for no match: it finds the line's own word for that. */
+static inline __attribute__((always_inline)) uint32_t LOOKUP(value)(const VnasLine *line, uint32_t key)
+{
+    return line->values[__builtin_ctz(LOOKUP(matches)(line, key) | 1u << VNAS_LINE_SLOTS)];
+}
 
 /* A match of another VLAN is none: the control plane must be asked. A miss has no VLAN to compare. */
 #if LOOKUP_AVX2
@@ -163,20 +173,20 @@ static inline __attribute__((always_inline)) void LOOKUP(prefetch_answers)(VnasB
 {
     const VnasPorts *ports = batch->ports;
     for (int i = 0; i < VNAS_BATCH; i++) {
-        batch->place[i] = ports->directory[batch->place[i]] + batch->owner[i];
-        __builtin_prefetch(ports->answers + batch->place[i]);
+        batch->line[i] = ports->directory[batch->place[i]] + batch->owner[i];
+        __builtin_prefetch(ports->answers + batch->line[i]);
     }
     VNAS_TO_MEMORY(batch);
 }
 
-/* The stored answer of a packet; where answers were prefetched, its place is that of the answer. */
+/* The stored answer of a packet; where answers were prefetched, its line is the place of the answer. */
 static inline __attribute__((always_inline)) int32_t LOOKUP(stored)(
     const int32_t *answers, const uint32_t *directory, const VnasBatch *batch, int i, const int reach)
 {
-    return answers[reach == VNAS_NEAR ? directory[batch->place[i]] + batch->owner[i] : batch->place[i]];
+    return answers[reach == VNAS_NEAR ? directory[batch->place[i]] + batch->owner[i] : batch->line[i]];
 }
 
-/* The answers, and the mask of packets that the control plane must be asked about: VNAS_ASK is the only stored one below 0. */
+/* The answers, and the mask of packets whose answer is not there yet: a stored one below 0 says where it is. */
 static inline __attribute__((always_inline)) uint32_t LOOKUP(answer)(const VnasBatch *batch, int32_t *results, const int reach)
 {
     const int32_t *answers = batch->ports->answers;
@@ -203,12 +213,15 @@ static inline __attribute__((always_inline)) uint32_t LOOKUP(answer)(const VnasB
     return ask;
 }
 
+#include "vnasfast/dispatch/resolve_path.h"
+
 /* ---- the stages --------------------------------------------------------------------------------------------------------- */
 
 /* What a batch reads of the tables is read once, for all its stages. */
 static inline __attribute__((always_inline)) void LOOKUP(enter)(const VnasPlane *plane, VnasBatch *batch)
 {
     batch->changes = VNAS_LOAD(plane->address_changes);
+    batch->sparse_changes = VNAS_LOAD(plane->sparse_changes);
     batch->ipv4 = VNAS_LOAD(plane->ipv4);
     batch->ipv6 = VNAS_LOAD(plane->ipv6);
     batch->ipv6_rows = VNAS_LOAD(plane->ipv6_rows);
@@ -235,6 +248,9 @@ static inline __attribute__((always_inline)) void LOOKUP(begin)(
         LOOKUP(point)(batch);
     if (reach != VNAS_NEAR)
         LOOKUP(prefetch_lines)(batch);
+    if (reach != VNAS_NEAR && __builtin_expect(plane->n_open > VNAS_MANY_PORTS, 0))
+        for (int i = 0; i < VNAS_BATCH; i++)
+            __builtin_prefetch(batch->ports->directory + batch->place[i]);
 }
 
 static inline __attribute__((always_inline)) void LOOKUP(match)(
@@ -253,9 +269,13 @@ static inline __attribute__((always_inline)) void LOOKUP(match)(
 
 /* A change of addresses since the batch began: every packet is asked about. */
 static inline __attribute__((always_inline)) uint32_t LOOKUP(end)(
-    const VnasPlane *plane, const VnasBatch *batch, int32_t *results, const int reach)
+    const VnasPlane *plane, const void *keys, const int narrow, VnasBatch *batch, int32_t *results, const int reach)
 {
-    return LOOKUP(answer)(batch, results, reach) | vnas_changed(plane, batch->changes);
+    uint32_t mask = LOOKUP(answer)(batch, results, reach);
+    if (__builtin_expect(mask != 0, 0))
+        mask = narrow ? LOOKUP(resolve_ipv4)(plane, keys, batch, mask, results, reach != VNAS_NEAR)
+                      : LOOKUP(resolve_any)(plane, keys, batch, mask, results, reach != VNAS_NEAR);
+    return mask | vnas_changed(plane, batch->changes);
 }
 
 /* Whole batches of either kind of keys. */
@@ -277,7 +297,8 @@ static inline __attribute__((always_inline)) size_t LOOKUP(batches)(
             LOOKUP(match)(keys + (n - behind) * size, narrow, &batches[(n - behind) & ring], reach);
         if (n >= 2 * behind) {
             size_t done = n - 2 * behind;
-            uint32_t mask = LOOKUP(end)(plane, &batches[done & ring], results + done * VNAS_BATCH, reach);
+            uint32_t mask = LOOKUP(end)(
+                plane, keys + done * size, narrow, &batches[done & ring], results + done * VNAS_BATCH, reach);
             n_ask = vnas_list(mask, done * VNAS_BATCH, ask, n_ask);
         }
     }
@@ -302,7 +323,7 @@ static inline __attribute__((always_inline)) size_t LOOKUP(all)(
         memcpy(padded, keys + whole * size, rest * size);
         LOOKUP(begin)(plane, padded, narrow, &batch, VNAS_NEAR);
         LOOKUP(match)(padded, narrow, &batch, VNAS_NEAR);
-        uint32_t mask = LOOKUP(end)(plane, &batch, found, VNAS_NEAR) & ((1u << rest) - 1);
+        uint32_t mask = LOOKUP(end)(plane, padded, narrow, &batch, found, VNAS_NEAR) & ((1u << rest) - 1);
         memcpy(results + whole, found, rest * sizeof *found);
         n_ask = vnas_list(mask, whole, ask, n_ask);
     }

@@ -1,11 +1,12 @@
-"""The policy `registration` where ANY sockets alone don't decide, or few VNASs have a port."""
+"""The policy `registration` where more is looked at than one stored answer."""
 
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from vnasfast.dispatch.linux cimport choose_as_linux
 from vnasfast.tables.family cimport family_of
-from vnasfast.tables.hashing cimport hash_flow
-from vnasfast.tables.ports cimport first_any
+from vnasfast.tables.hashing cimport hash_flow, load64
+from vnasfast.tables.plane cimport VNAS_ASK, VNAS_STORED, choose_in_block
+from vnasfast.tables.ports cimport answers_get, first_any
 from vnasfast.tables.sockets cimport Endpoint, endpoint_find, port_find
 from vnasfast.tables.tables cimport MachineTables, members_of
 from vnasfast.typedefs cimport NO_PORT, NO_SOCKET, FlowKey
@@ -22,12 +23,25 @@ cdef inline int32_t choose_member(const MachineTables* tables, int32_t endpoint_
 
 cdef int32_t choose_slowly(const MachineTables* tables, const FlowKey* key, uint64_t hi, uint64_t lo, uint32_t protocol,
                            int32_t vnas) noexcept nogil:
-    cdef int32_t port, any_address, specific
+    cdef int32_t port, any_address, specific, stored
+    cdef uint64_t[2] destination
+    cdef uint64_t[2] source
     if tables.as_linux.kernel != 0:
         return choose_as_linux(tables, key, hi, lo, protocol, vnas)
     port = port_find(&tables.sockets, protocol, key.destination_port)
     if port < 0:
         return NO_PORT
+    stored = answers_get(&tables.plane, &tables.sockets.ports[port], vnas, family_of(hi, lo))
+    if stored != VNAS_ASK:
+        destination[0] = hi
+        destination[1] = lo
+        source[0] = load64(key.source)
+        source[1] = load64(key.source + 8)
+        stored = choose_in_block(&tables.plane.c, tables.plane.c.blocks, stored, destination, source, key.destination_port,
+                                 key.source_port, key.protocol)
+        if stored != VNAS_ASK:
+            return stored - VNAS_STORED
+    # A VNAS that the data plane can't name, or there was no memory for its block.
     any_address = first_any(&tables.sockets, &tables.seed, port, vnas, family_of(hi, lo))
     specific = endpoint_find(&tables.sockets, &tables.seed, port, vnas, hi, lo, False)
     if specific < 0:

@@ -4,19 +4,23 @@ cimport cython
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from vnasfast.tables.addresses cimport AddressTable, address_find, source_find
+from vnasfast.tables.choices cimport block_stored
 from vnasfast.tables.counts cimport count_find
 from vnasfast.tables.family cimport IPV4, IPV6, family_of, is_any, is_loopback
 from vnasfast.tables.index cimport HashIndex, RowPool, index_check, index_longest_probe, pool_n_live
 from vnasfast.tables.lines cimport lines_find
 from vnasfast.tables.linux_check cimport check_linux
 from vnasfast.tables.plane cimport (
-    ASK_SLOT, FIRST_SLOT, VNAS_ASK, VNAS_PLACES, VNAS_STORED, Plane, plane_check, plane_get,
+    FIRST_SLOT, NO_PORT_SLOT, SPARSE_IPV6_SLOT, SPARSE_SLOT, VNAS_ASK, VNAS_MEMBERS, VNAS_PLACES, VNAS_SPECIFIC, VNAS_STORED, Plane,
+    block_of, names_block, plane_check, specific_answer, stored_answer,
 )
+from vnasfast.tables.ports cimport answers_get, answers_next
 from vnasfast.tables.processes cimport process_find
 from vnasfast.tables.routes cimport RoutingTable, prefix_word, route_find
 from vnasfast.tables.sockets cimport (
     N_PROTOCOLS, Endpoint, PortRow, SocketTable, endpoint_find,
 )
+from vnasfast.tables.sparse cimport sparse_check
 from vnasfast.tables.tables cimport MachineTables, Tables, endpoint_of, members_of
 from vnasfast.tables.vnases cimport vnas_find
 from vnasfast.typedefs cimport NO_SOCKET
@@ -118,8 +122,8 @@ cdef int check_addresses(const MachineTables* c) except -1:
     return 0
 
 
-cdef int check_port(const MachineTables* c, int32_t row) except -1:
-    """Check a port by a scan of its sockets."""
+cdef int check_port(const MachineTables* c, int32_t row, n_sparse) except -1:
+    """Check a port by a scan of its sockets; its answers in lines are counted in `n_sparse`."""
     cdef const SocketTable* table = &c.sockets
     cdef const PortRow* port = &table.ports[row]
     cdef int32_t socket = port.first, previous = -1, n = 0
@@ -150,35 +154,105 @@ cdef int check_port(const MachineTables* c, int32_t row) except -1:
         n += 1
     assert previous == port.last and n == port.n_sockets > 0, "ports: the order misses sockets"
     assert len(set(plain)) == len(plain) and not others.intersection(plain), "ports: a plain socket is not its VNAS's only one"
-    assert not plain or port.slots[IPV4] != ASK_SLOT, "ports: a plain socket on a port without answers"
     for vnas, endpoints in specific.items():
         socket = count_find(&table.specific, &c.seed, 0, vnas, row)
         assert socket >= 0 and table.specific.rows[socket].n == len(endpoints), "ports: a VNAS's specific endpoints are miscounted"
     for family in (IPV4, IPV6):
         assert port.n_vnases[<int>family] == len(winners[family]), "ports: n_vnases is wrong"
         assert port.vnas_sum[<int>family] == sum(winners[family]) % 2**32, "ports: vnas_sum is wrong"
-        check_answers(c, port, family, winners[family], specific)
+        n_answers = check_answers(c, port, family, winners[family], specific)
+        if port.slots[<int>family] < FIRST_SLOT and (family == IPV4 or port.slots[IPV6] != port.slots[IPV4]):
+            n_sparse[0] += n_answers
+        if port.next_slots[<int>family] != NO_PORT_SLOT and (family == IPV4 or port.slots[IPV6] != port.slots[IPV4]):
+            n_answers = check_move(c, port, family)
+            if port.next_slots[<int>family] < FIRST_SLOT:
+                n_sparse[0] += n_answers
+    return n
+
+
+cdef int check_move(const MachineTables* c, const PortRow* port, int family) except -1:
+    """Check what is said where a port's answers are to lie, or lay. Returns how many are there."""
+    cdef const Plane* plane = &c.plane
+    cdef int32_t vnas, stored, socket = port.filled, n = 0
+    assert socket >= 0, "ports: a move has come to its end and goes on"
+    assert (port.next_slots[IPV4] == port.next_slots[IPV6]) == (port.slots[IPV4] == port.slots[IPV6]), (
+        "ports: families part on a move")
+    assert (port.next_slots[IPV4] < FIRST_SLOT) != (port.slots[IPV4] < FIRST_SLOT), "ports: a move between two arrays, or lines"
+    ahead = set()
+    while socket >= 0:
+        ahead.add(endpoint_of(c, socket).vnas)
+        socket = c.sockets.rows[socket].next_on_port
+    for vnas in range(<int32_t>plane.width - 2):
+        stored = answers_next(plane, port, vnas, family)
+        n += stored != 0
+        assert (stored == 0 and (port.emptying or vnas in ahead)) or stored == answers_get(plane, port, vnas, family), (
+            "ports: an answer is lost on a move")
     return n
 
 
 cdef int check_answers(const MachineTables* c, const PortRow* port, int family, winners, specific) except -1:
-    """Check what the data plane says of a port, for every VNAS number there is room for."""
+    """Check what the data plane says of a port, for every VNAS number there is room for. Returns how many have an answer."""
     cdef const Plane* plane = &c.plane
     cdef uint32_t slot = port.slots[family]
-    cdef int32_t vnas, stored, right
-    assert plane.c.ports.directory[family * VNAS_PLACES + port.place] == slot * plane.width, "ports: the data plane reads another slot"
-    if slot == ASK_SLOT:
-        return 0
-    assert FIRST_SLOT <= slot < plane.n_slots, "ports: a slot outside the answers"
+    cdef int32_t vnas, stored, n = 0
+    assert plane.c.ports.directory[family * VNAS_PLACES + port.place] == slot * plane.width, (
+        "ports: the data plane reads another slot")
+    assert FIRST_SLOT <= slot < plane.n_slots or slot == SPARSE_SLOT or slot == SPARSE_IPV6_SLOT == family + 1, (
+        "ports: a slot outside the answers")
+    assert (port.slots[IPV4] < FIRST_SLOT) == (port.slots[IPV6] < FIRST_SLOT), "ports: one family in an array, the other in lines"
     for vnas in range(<int32_t>plane.width - 2):
-        stored = plane_get(plane, slot, vnas)
-        right = NO_SOCKET + VNAS_STORED
+        stored = answers_get(plane, port, vnas, family)
+        if plane.asks:
+            assert stored == stored_answer(&plane.c, family, port.place, vnas + 2) == VNAS_ASK, "ports: a packet does not ask"
+            continue
+        n += stored != 0
         if vnas in specific:
-            right = VNAS_ASK
-        elif vnas in winners:
-            first, row = winners[vnas]
-            right = first + VNAS_STORED if row < 0 or c.sockets.endpoints[<int32_t>row].n_members == 1 else VNAS_ASK
-        assert stored == right, f"ports: the data plane's answer for VNAS number {vnas} is {stored}, not {right}"
+            check_specific(c, stored, family, winners.get(vnas), specific[vnas])
+        else:
+            check_answer(c, stored, winners.get(vnas))
+    return n
+
+
+cdef int check_answer(const MachineTables* c, int32_t stored, winner) except -1:
+    """Check a stored answer of sockets that share no VNAS and port with a specific address; `winner`: the first and its endpoint."""
+    cdef const Endpoint* endpoint
+    cdef const int32_t* members
+    cdef int32_t i
+    first, row = winner if winner is not None else (NO_SOCKET, -1)
+    if row < 0 or c.sockets.endpoints[<int32_t>row].n_members == 1:
+        assert stored == first + VNAS_STORED, f"ports: an answer of the data plane is {stored}, not {first + VNAS_STORED}"
+        return 0
+    endpoint = &c.sockets.endpoints[<int32_t>row]
+    assert endpoint.block != 0 and stored == block_stored(endpoint.block, VNAS_MEMBERS), (
+        "ports: the data plane does not name the sockets that share")
+    members = block_of(c.plane.c.blocks, stored)
+    assert members[0] == endpoint.n_members, "ports: the data plane has more or fewer sockets that share"
+    for i in range(endpoint.n_members):
+        assert members[i + 1] == members_of(c, endpoint)[i], "ports: the data plane has other sockets that share"
+    return 0
+
+
+cdef int check_specific(const MachineTables* c, int32_t stored, int family, winner, endpoints) except -1:
+    """Check what the data plane says to the specific addresses of a VNAS on a port, and to the other addresses."""
+    cdef const int32_t* block
+    cdef const Endpoint* endpoint
+    cdef int32_t first
+    cdef uint64_t[2] address
+    assert names_block(stored) and ~stored & 1 == VNAS_SPECIFIC, "ports: the data plane names no block for specific addresses"
+    block = block_of(c.plane.c.blocks, stored)
+    check_answer(c, block[1 + family], winner)
+    for row in endpoints:
+        endpoint = &c.sockets.endpoints[<int32_t>row]
+        if family_of(endpoint.hi, endpoint.lo) != family:
+            continue
+        address[0] = endpoint.hi
+        address[1] = endpoint.lo
+        first = endpoint.first
+        if winner is None or c.sockets.rows[first].order < c.sockets.rows[<int32_t>winner[0]].order:
+            check_answer(c, specific_answer(&c.plane.c, block, family, address), (first, row))
+        else:
+            assert specific_answer(&c.plane.c, block, family, address) == block[1 + family], (
+                "ports: a specific address gets what was registered after ANY")
     return 0
 
 
@@ -216,6 +290,7 @@ cdef int check_sockets(const MachineTables* c) except -1:
     check_indexed(&table.endpoint_index, &table.endpoint_pool, "endpoints")
     check_indexed(&table.loopback_owners.index, &table.loopback_owners.pool, "loopback owners")
     ports = set()
+    n_sparse = [0]
     for row in range(table.endpoint_pool.n_rows):
         endpoint = &table.endpoints[row]
         if endpoint.port < 0:
@@ -241,9 +316,11 @@ cdef int check_sockets(const MachineTables* c) except -1:
     for row in range(table.pool.n_rows):
         n_members += table.rows[row].order != 0 and table.rows[row].endpoint < 0
     for row in ports:
-        n += check_port(c, row)
+        n += check_port(c, row, n_sparse)
     assert n == n_members == pool_n_live(&table.pool), "sockets: some are on no port"
     assert len(ports) == pool_n_live(&table.port_pool), "ports: one without sockets"
+    assert n_sparse[0] == c.plane.n_sparse + c.plane.n_crowded, "sparse ports: answers of no port"
+    sparse_check(&c.plane)
     for (hi, lo, port), vnases in loopback.items():
         row = count_find(&table.loopback_owners, &c.seed, hi, lo, port)
         assert row >= 0 and table.loopback_owners.rows[row].n == len(vnases), "loopback owners: a count is wrong"
@@ -320,3 +397,25 @@ def crowded_out(Tables tables not None):
     tuple of (int, int)
     """
     return tables.c.plane.n_elsewhere[0], tables.c.plane.n_elsewhere[1]
+
+
+def spare_answers(Tables tables not None, uint64_t n):
+    """Let arrays have so few answers in all, that ports of small machines too go to lines and back; tests want that.
+
+    Parameters
+    ----------
+    tables : Tables
+    n : int
+        Answers: a port has an array where it adds up to no more, or where 1 in 8 VNASs has the port.
+    """
+    tables.c.plane.free_answers = n
+
+
+def answers_elsewhere(Tables tables not None):
+    """Count what the data plane keeps outside of arrays: answers in lines, those without room there, and units of blocks.
+
+    Returns
+    -------
+    tuple of (int, int, int)
+    """
+    return tables.c.plane.n_sparse, tables.c.plane.n_crowded, tables.c.plane.n_units

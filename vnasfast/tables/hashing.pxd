@@ -1,31 +1,14 @@
 # Seeded hashing for the indices and for port sharing. Inline, so that a table's probe and its hash are one loop body.
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from vnasfast.typedefs cimport FlowKey
 
-cdef extern from *:
-    """
-    #include <stdint.h>
-    #include <string.h>
-    #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-    #error "vnasfast keeps addresses as little-endian words; it has not been ported to big-endian machines"
-    #endif
-
-    /* A 64 x 64 bit product folded to 64 bits: two instructions on x86-64 and AArch64, every input bit reaches every
-       output bit. Without the seed a chosen key can't steer it. */
-    static inline uint64_t vnas_mix(uint64_t a, uint64_t b) {
-        unsigned __int128 product = (unsigned __int128)a * b;
-        return (uint64_t)(product >> 64) ^ (uint64_t)product;
-    }
-    static inline uint64_t vnas_load64(const unsigned char *bytes) {
-        uint64_t word;
-        memcpy(&word, bytes, sizeof word);
-        return word;
-    }
-    """
+cdef extern from "vnasfast/tables/hashing.h":
     uint64_t mix "vnas_mix"(uint64_t a, uint64_t b) noexcept nogil
     uint64_t load64 "vnas_load64"(const uint8_t* bytes) noexcept nogil
+    uint64_t flow_hash "vnas_flow_hash"(const uint64_t* seed, const uint64_t* destination, const uint64_t* source,
+                                        uint32_t destination_port, uint32_t source_port, uint32_t protocol) noexcept nogil
 
 # Four words from one seed; each table mixes its keys with them.
 cdef struct HashSeed:
@@ -57,8 +40,10 @@ cdef inline uint64_t hash_address(const HashSeed* seed, uint64_t hi, uint64_t lo
 
 cdef inline uint64_t hash_flow(const HashSeed* seed, const FlowKey* key) noexcept nogil:
     """Hash a flow for port sharing: the same flow gives the same value for as long as the seed lives."""
-    cdef uint64_t remote, local, ports
-    local = mix(load64(key.destination) ^ seed.s0, load64(key.destination + 8) ^ seed.s1)
-    remote = mix(load64(key.source) ^ seed.s2, load64(key.source + 8) ^ seed.s3)
-    ports = key.destination_port | (<uint64_t>key.source_port << 16) | (<uint64_t>key.protocol << 32)
-    return mix(local ^ seed.s1 ^ ports, remote ^ seed.s0)
+    cdef uint64_t[2] destination
+    cdef uint64_t[2] source
+    destination[0] = load64(key.destination)
+    destination[1] = load64(key.destination + 8)
+    source[0] = load64(key.source)
+    source[1] = load64(key.source + 8)
+    return flow_hash(<const uint64_t*>seed, destination, source, key.destination_port, key.source_port, key.protocol)

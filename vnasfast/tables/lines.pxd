@@ -2,11 +2,17 @@
 #
 # A family's addresses that want a larger table get one, which whoever has them all fills, some with each address that comes.
 
-from libc.stdint cimport int32_t, uint16_t, uint64_t
+from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 
 from vnasfast.tables.plane cimport Plane, VnasLines
 
+cdef inline uint32_t log2_lines_of(const VnasLines* table) noexcept nogil:
+    return 32 - table.shift
+
 cdef size_t lines_bytes(const VnasLines* lines) noexcept nogil
+cdef VnasLines* new_lines(uint32_t log2_lines) except NULL
+# How many bytes of a table that is not needed any more are unmapped with each change.
+cdef uint32_t lines_piece(const VnasLines* lines) noexcept nogil
 cdef int lines_init(Plane* plane) except -1
 cdef void lines_free(Plane* plane) noexcept nogil
 # Room for an address, or MemoryError; then the changes, which can't fail.

@@ -9,19 +9,8 @@ from vnasfast.tables.plane cimport (
     VNAS_ELSEWHERE, VNAS_FIRST_IPV6_ROW, VNAS_IPV6_ELSEWHERE, VNAS_LINE_SLOTS, NextLines, VnasIpv6Row, VnasLine, VnasLines, Plane,
     ipv4_hash, ipv6_hash, ipv6_key, owner_of, plane_measure, plane_settle,
 )
+from vnasfast.tables.publish cimport begin_change, end_change, store_pointer, store_word
 from vnasfast.tables.readers cimport readers_reserve, readers_retire
-
-cdef extern from *:
-    """
-    /* The fence keeps what is changed after the first count from being seen before it. */
-    #define vnas_begin_change(place) do { __atomic_fetch_add(&(place), 1, __ATOMIC_RELAXED); \\
-                                          __atomic_thread_fence(__ATOMIC_SEQ_CST); } while (0)
-    #define vnas_end_change(place) __atomic_fetch_add(&(place), 1, __ATOMIC_RELEASE)
-    """
-    void begin_change "vnas_begin_change"(uint64_t place) noexcept nogil
-    void end_change "vnas_end_change"(uint64_t place) noexcept nogil
-    void store_pointer "VNAS_STORE"(void* place, void* value) noexcept nogil
-    void store_word "VNAS_STORE"(uint32_t place, uint32_t value) noexcept nogil
 
 cdef enum:
     FIRST_LINES_LOG2 = 1
@@ -34,16 +23,16 @@ cdef enum:
     IPV6_ROWS = 1 << 24
 
 
-cdef inline uint32_t log2_lines_of(const VnasLines* table) noexcept nogil:
-    return 32 - table.shift
-
-
 cdef inline size_t bytes_of(uint32_t log2_lines) noexcept nogil:
     return whole_pages(sizeof(VnasLines) + (sizeof(VnasLine) << log2_lines))
 
 
 cdef size_t lines_bytes(const VnasLines* lines) noexcept nogil:
     return bytes_of(log2_lines_of(lines))
+
+
+cdef uint32_t lines_piece(const VnasLines* lines) noexcept nogil:
+    return HUGE_PAGE if lines_bytes(lines) >= HUGE_PAGE else HUGE_PAGE // 8
 
 
 cdef inline size_t ipv6_bytes(uint32_t n) noexcept nogil:
@@ -181,7 +170,7 @@ cdef void lines_use_next(Plane* plane, bint ipv6) noexcept nogil:
     plane.n_lined[ipv6] = following.n_lined
     plane.n_elsewhere[ipv6] = following.n_elsewhere
     following.lines = NULL
-    readers_retire(&plane.readers, old, lines_bytes(old), HUGE_PAGE if lines_bytes(old) >= HUGE_PAGE else HUGE_PAGE // 8)
+    readers_retire(&plane.readers, old, lines_bytes(old), lines_piece(old))
     plane_settle(plane)
     plane_measure(plane)
 

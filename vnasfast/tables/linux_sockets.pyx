@@ -11,6 +11,7 @@ from vnasfast.tables.linux cimport (
 )
 from vnasfast.tables.linux_groups cimport group_join, group_leave
 from vnasfast.tables.linux_lists cimport alike, chain_put, chain_unlink, linux_add, linux_connect, linux_in_use, linux_init
+from vnasfast.tables.plane cimport plane_ask
 from vnasfast.tables.sockets cimport protocol_number
 from vnasfast.tables.tables cimport Tables, address_bytes, pthread_rwlock_unlock, pthread_rwlock_wrlock
 
@@ -23,7 +24,7 @@ KERNELS = {"linux": LINUX_6_18, "linux-6.12": LINUX_6_12, "linux-6.18": LINUX_6_
 def rule_as_linux(Tables tables not None, str policy not None):
     """Have fresh tables dispatch as a Linux kernel does, by one of `KERNELS`."""
     linux_init(&tables.c.as_linux, KERNELS[policy], tables.interfaces.acquire("lo"))
-    tables.c.plane.asks = True
+    plane_ask(&tables.c.plane)
 
 
 def set_secrets(Tables tables not None, secrets):

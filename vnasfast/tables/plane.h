@@ -3,8 +3,13 @@
  *   ANY-address table                   port table and socket table
  *   (VLAN, address) → owner             directory[family][protocol, port] → answers[owner]
  *
- * An owner stands for a VNAS: its VNAS number + VNAS_FIRST_OWNER, or one of the two below. The answer for (port, owner) is what
- * dispatch returns, a socket ID or an outcome, or VNAS_ASK where ANY sockets alone don't decide.
+ * An owner stands for a VNAS: its VNAS number + VNAS_FIRST_OWNER, or one of the two below. The stored answer for (port, owner) is
+ * what dispatch returns, a socket ID or an outcome, + VNAS_STORED; or it is negative and says where the answer is:
+ *
+ *   VNAS_SPARSE, VNAS_SPARSE_IPV6    few VNASs have the port: its answers lie in lines, found by (port, owner)
+ *   ~ (block << 1 | its kind)        a block of the port's sockets of this VNAS, among which the packet decides:
+ *                                    those that share the port, or specific addresses beside ANY
+ *   VNAS_ASK                         the control plane knows
  *
  * Nothing that a reader may look at moves or is freed under it (tables/readers.pxd), and each change that a reader can see is
  * one store. Memory that was never written is zero, and zero means none: owner 0 is nobody, stored answer 0 is NO_SOCKET.
@@ -14,6 +19,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include "vnasfast/tables/hashing.h"
 
 enum {
     VNAS_LINE_SLOTS = 7,        /* addresses in a line; its eighth value says what a miss means */
@@ -26,13 +32,26 @@ enum {
     VNAS_IPV6_ELSEWHERE = 1,
     VNAS_FIRST_IPV6_ROW = 2,
     VNAS_STORED = 3,            /* answers are stored with this added, so that zero is NO_SOCKET */
+    VNAS_SPARSE_LEAST = 10,     /* log2 of the lines for sparse ports, at least: a key there says what its line does not */
+    VNAS_SPARSE_MOVED = 2,      /* bit of a key that lies in the line beside its own */
+    VNAS_UNIT = 4,              /* words of a block's unit: blocks begin at multiples of 16 bytes */
+    VNAS_MEMBERS = 0,           /* kinds of blocks: the lowest bit of ~ the stored answer */
+    VNAS_SPECIFIC = 1,
+    VNAS_SPECIFIC_HEAD = 3,     /* words of a block of specific addresses before its places, and of a place */
+    VNAS_SPECIFIC_PLACE = 5,
+    VNAS_SPECIFIC_PROBES = 16,  /* places looked at for an address, at most */
 };
 #define VNAS_OWNER_MASK ((1u << VNAS_OWNER_BITS) - 1)
-#define VNAS_ASK INT32_MIN      /* a stored answer: the control plane knows */
+#define VNAS_ASK INT32_MIN
+#define VNAS_SPARSE (INT32_MIN + 1)         /* both families have the same answers */
+#define VNAS_SPARSE_IPV6 (INT32_MIN + 2)    /* IPv6 has its own */
+#define VNAS_LIKE_ANY (INT32_MIN + 3)       /* only of a specific address: what ANY sockets get */
 
 /* One cache line. A key is an IPv4 address, or 32 bits of an IPv6 address's hash. An IPv4 value is VLAN << 20 | owner, an IPv6 value
  * the address's row. values[7] is NOBODY, or ELSEWHERE once an address found no room here. Where nothing is, key and value are 0: no
- * IPv6 key is, and 0.0.0.0 can't be registered, so an empty place hides nothing behind it. */
+ * IPv6 key is, and 0.0.0.0 can't be registered, so an empty place hides nothing behind it.
+ * Of sparse ports a value is the stored answer, and values[7] says where those are that found no room here: NO_SOCKET, there are
+ * none; VNAS_SPARSE, in the other line of this pair of lines; VNAS_ASK, the control plane knows. */
 typedef struct {
     uint32_t keys[8];
     uint32_t values[8];
@@ -64,6 +83,12 @@ typedef struct {
     VnasPorts *ports;
     uint64_t address_changes;   /* rises before and after each change of the ANY-address table: odd while one is being made */
     uint64_t bytes;             /* that dispatch may read at random */
+    VnasLines *sparse;
+    int32_t *blocks;
+    uint64_t sparse_changes;    /* as address_changes, when an answer of a sparse port comes or goes; not when it is replaced */
+    uint32_t sparse_seed[4];
+    uint64_t flow_seed[4];
+    uint64_t n_open;            /* ports, of each family */
 } VnasPlane;
 
 #define VNAS_LOAD(place) __atomic_load_n(&(place), __ATOMIC_ACQUIRE)
@@ -99,7 +124,110 @@ static inline uint32_t vnas_ipv6_key(uint64_t hash)
     return (uint32_t)hash | 1;
 }
 
-/* Steps 3 and 4 as far as ANY sockets decide. `place` is protocol number << 16 | port. */
+/* 40 bits of (place, owner) to 40 bits, one to one: the line takes the uppermost, the key the lowest 30. So both together are
+ * (place, owner), and another table of lines is made from this one alone. Each half by the other in turn, four times: after three
+ * 6 % of the ports in a row of one VNAS found no room under one seed in a hundred, and 1.4 % of any keys after four. */
+static inline uint64_t vnas_sparse_hash(const VnasPlane *plane, uint32_t place, uint32_t owner)
+{
+    owner ^= place * plane->sparse_seed[0] >> 12;
+    place ^= owner * plane->sparse_seed[1] >> 12;
+    owner ^= place * plane->sparse_seed[2] >> 12;
+    place ^= owner * plane->sparse_seed[3] >> 12;
+    return (uint64_t)place << VNAS_OWNER_BITS | owner;
+}
+
+static inline uint32_t vnas_sparse_key(uint64_t hash)
+{
+    return (uint32_t)hash << 2 | 1;
+}
+
+static inline uint32_t vnas_sparse_line(const VnasLines *table, uint64_t hash)
+{
+    return (uint32_t)(hash >> 8) >> table->shift;
+}
+
+static inline int vnas_is_sparse(int32_t stored)
+{
+    return (uint32_t)stored - (uint32_t)VNAS_SPARSE < 2;
+}
+
+/* Under which place a sparse port's answers for a family are: both families' are the same until they differ. */
+static inline uint32_t vnas_sparse_place(int32_t stored, uint32_t place)
+{
+    return place - (stored == VNAS_SPARSE && place >= VNAS_PLACES ? VNAS_PLACES : 0);
+}
+
+/* Whether a stored answer names a block, and the block. */
+static inline int vnas_names_block(int32_t stored)
+{
+    return stored < 0 && stored > VNAS_LIKE_ANY;
+}
+
+static inline int32_t *vnas_block(int32_t *blocks, int32_t stored)
+{
+    return blocks + (size_t)((uint32_t)~stored >> 1) * VNAS_UNIT;
+}
+
+/* Two kinds of blocks:
+ *
+ *   members:    their number; the sockets in order of registration
+ *   specific:   the number of places - 1; the stored answers of ANY for IPv4, for IPv6; places: an address, its stored answer
+ *
+ * A place was never used while its answer is 0, and never becomes another address's. What a block says of ANY never changes. */
+static inline uint32_t vnas_specific_home(const VnasPlane *plane, const uint64_t address[2])
+{
+    uint32_t hash = (uint32_t)(vnas_ipv6_hash(plane, address[0], address[1], 0) >> 32);
+    return hash ^ hash >> 16;
+}
+
+static inline int32_t vnas_specific_answer(const VnasPlane *plane, const int32_t *block, uint32_t family, const uint64_t address[2])
+{
+    uint32_t mask = (uint32_t)block[0], at = 0;
+    int32_t stored, any = block[1 + family];
+    uint64_t words[2];
+    if (mask == 0) {    /* nearly always. Which address the packet has can't be guessed: no branch */
+        memcpy(words, block + VNAS_SPECIFIC_HEAD, sizeof words);
+        stored = VNAS_LOAD(block[VNAS_SPECIFIC_HEAD + 4]);
+        uint64_t other = (words[0] ^ address[0]) | (words[1] ^ address[1]) | (uint64_t)(stored == VNAS_LIKE_ANY) | (stored == 0);
+        return other ? any : stored;
+    }
+    if (mask > 1)
+        at = vnas_specific_home(plane, address);
+    for (uint32_t n = 0; n <= mask && n < VNAS_SPECIFIC_PROBES; n++) {
+        const int32_t *place = block + VNAS_SPECIFIC_HEAD + (size_t)((at + n) & mask) * VNAS_SPECIFIC_PLACE;
+        stored = VNAS_LOAD(place[4]);
+        memcpy(words, place, sizeof words);
+        if (stored == 0)
+            break;
+        if (words[0] == address[0] && words[1] == address[1])
+            return stored != VNAS_LIKE_ANY ? stored : any;
+    }
+    return any;
+}
+
+/* The stored answer of a flow among the sockets that share an endpoint, by the upper half of its hash. A multiplication instead of a
+ * remainder: it needs no division and takes the hash's better, upper bits. */
+static inline int32_t vnas_member(const int32_t *block, uint32_t hash)
+{
+    return VNAS_STORED + block[1 + ((uint64_t)hash * (uint32_t)VNAS_LOAD(block[0]) >> 32)];
+}
+
+/* From a stored answer that may name a block to one that names none. */
+static inline int32_t vnas_choose_socket(
+    const VnasPlane *plane, int32_t *blocks, int32_t stored, const uint64_t destination[2], const uint64_t source[2],
+    uint32_t destination_port, uint32_t source_port, uint32_t protocol)
+{
+    if (vnas_names_block(stored) && (~stored & 1) == VNAS_SPECIFIC) {
+        uint32_t family = (destination[0] != 0) | ((uint32_t)destination[1] != 0xFFFF0000u);
+        stored = vnas_specific_answer(plane, vnas_block(blocks, stored), family, destination);
+    }
+    if (vnas_names_block(stored))
+        stored = vnas_member(vnas_block(blocks, stored),
+                             vnas_flow_hash(plane->flow_seed, destination, source, destination_port, source_port, protocol) >> 32);
+    return stored;
+}
+
+/* What is stored for (port, owner). `place` is protocol number << 16 | port. */
 static inline int32_t vnas_stored_answer(const VnasPlane *plane, uint32_t family, uint32_t place, uint32_t owner)
 {
     const VnasPorts *ports = VNAS_LOAD(plane->ports);

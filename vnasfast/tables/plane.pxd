@@ -16,8 +16,19 @@ cdef extern from "vnasfast/tables/plane.h":
         VNAS_IPV6_ELSEWHERE
         VNAS_FIRST_IPV6_ROW
         VNAS_STORED
+        VNAS_SPARSE_LEAST
+        VNAS_SPARSE_MOVED
+        VNAS_UNIT
+        VNAS_MEMBERS
+        VNAS_SPECIFIC
+        VNAS_SPECIFIC_HEAD
+        VNAS_SPECIFIC_PLACE
+        VNAS_SPECIFIC_PROBES
     const uint32_t VNAS_OWNER_MASK
     const int32_t VNAS_ASK
+    const int32_t VNAS_SPARSE
+    const int32_t VNAS_SPARSE_IPV6
+    const int32_t VNAS_LIKE_ANY
 
     ctypedef struct VnasLine:
         uint32_t[8] keys
@@ -40,18 +51,39 @@ cdef extern from "vnasfast/tables/plane.h":
         VnasPorts* ports
         uint64_t address_changes
         uint64_t bytes
+        VnasLines* sparse
+        int32_t* blocks
+        uint64_t sparse_changes
+        uint32_t[4] sparse_seed
+        uint64_t[4] flow_seed
+        uint64_t n_open
 
     uint32_t ipv4_hash "vnas_ipv4_hash"(const VnasPlane* plane, uint32_t address, uint32_t vlan) noexcept nogil
     uint64_t ipv6_hash "vnas_ipv6_hash"(const VnasPlane* plane, uint64_t hi, uint64_t lo, uint32_t vlan) noexcept nogil
     uint32_t ipv6_key "vnas_ipv6_key"(uint64_t hash) noexcept nogil
+    uint64_t sparse_hash "vnas_sparse_hash"(const VnasPlane* plane, uint32_t place, uint32_t owner) noexcept nogil
+    uint32_t sparse_key "vnas_sparse_key"(uint64_t hash) noexcept nogil
+    uint32_t sparse_line "vnas_sparse_line"(const VnasLines* table, uint64_t hash) noexcept nogil
+    uint32_t sparse_place "vnas_sparse_place"(int32_t stored, uint32_t place) noexcept nogil
+    bint names_block "vnas_names_block"(int32_t stored) noexcept nogil
+    int32_t* block_of "vnas_block"(int32_t* blocks, int32_t stored) noexcept nogil
+    uint32_t specific_home "vnas_specific_home"(const VnasPlane* plane, const uint64_t* address) noexcept nogil
+    int32_t specific_answer "vnas_specific_answer"(const VnasPlane* plane, const int32_t* block, uint32_t family,
+                                                   const uint64_t* address) noexcept nogil
+    int32_t choose_in_block "vnas_choose_socket"(
+        const VnasPlane* plane, int32_t* blocks, int32_t stored, const uint64_t* destination, const uint64_t* source,
+        uint32_t destination_port, uint32_t source_port, uint32_t protocol) noexcept nogil
     int32_t stored_answer "vnas_stored_answer"(const VnasPlane* plane, uint32_t family, uint32_t place,
                                                uint32_t owner) noexcept nogil
 
 cdef enum:
     # Slots of the answers: one array each.
     NO_PORT_SLOT = 0
-    ASK_SLOT = 1        # of ports that few VNASs have: the control plane answers for them
-    FIRST_SLOT = 2
+    # Of ports that few VNASs have: their answers lie in lines.
+    SPARSE_SLOT = 1             # of both families, under the place of IPv4
+    SPARSE_IPV6_SLOT = 2        # of IPv6 alone
+    FIRST_SLOT = 3
+    BLOCK_SIZES = 28            # 16 bytes, and each twice the one before
 
 # Whatever grows is made aside, some of it with each change, while readers go on with what there is, and changes go to both. It is
 # there for them at once when it is done.
@@ -69,13 +101,18 @@ cdef struct NextPorts:
     uint32_t filled             # so many answers
     uint32_t page               # the pages of the directory before it are there
 
+# An answer of a sparse port that found no room in its line.
+cdef struct Crowded:
+    uint64_t hash
+    int32_t stored
+
 cdef struct Plane:
     VnasPlane c
     uint32_t[2] n_lined         # addresses in lines, by family
     uint32_t[2] n_elsewhere     # addresses that found no room in their line
     NextLines[2] next_lines
     uint32_t ipv6_capacity      # rows
-    bint asks                   # of a policy that it can't answer for: no port has answers
+    bint asks                   # of a policy that it can't answer for: all ports are sparse, and stored for them is VNAS_ASK
     uint32_t width              # answers of a slot
     uint32_t n_slots            # in use or given back
     uint32_t slot_capacity
@@ -85,7 +122,14 @@ cdef struct Plane:
     uint32_t n_free_slots
     uint32_t free_capacity
     uint32_t* free_slots        # [free_capacity]
-    uint64_t n_sockets          # what the memory for answers is measured by
+    uint64_t free_answers       # that arrays may have in all, however few sockets their ports have
+    uint32_t n_sparse           # answers of sparse ports in lines
+    uint32_t n_crowded          # and elsewhere
+    uint32_t crowded_capacity
+    Crowded* crowded            # [crowded_capacity]
+    uint32_t n_units            # of blocks, in use or given back; unit 0 is none
+    uint32_t unit_capacity
+    uint32_t[BLOCK_SIZES] free_blocks       # by log2 of their units: the first, which names the next; 0: none
     Readers readers
 
 cdef int plane_init(Plane* plane, uint64_t seed) except -1
@@ -107,11 +151,16 @@ cdef int plane_advance(Plane* plane) except -1
 # Room for a VNAS number, or MemoryError.
 cdef int plane_reserve_vnas(Plane* plane, int32_t vnas) except -1
 
-# Whether a port with so many sockets may have an array of its own.
+# Has fresh tables' control plane asked for every port.
+cdef void plane_ask(Plane* plane) noexcept nogil
+
+# Whether a port with so many sockets may have an array of its own; whether one that has it may keep it.
 cdef bint plane_affords_slot(const Plane* plane, int32_t n_sockets) noexcept nogil
+cdef bint plane_keeps_slot(const Plane* plane, int32_t n_sockets) noexcept nogil
 cdef uint32_t plane_take_slot(Plane* plane) except 0        # all NO_SOCKET, or MemoryError
-# The directory does not name it any more, and all its answers are NO_SOCKET but that of one VNAS.
+# The directory does not name it any more, and all its answers are NO_SOCKET but that of one VNAS; or any of them may not be.
 cdef void plane_give_slot(Plane* plane, uint32_t slot, int32_t vnas) noexcept nogil
+cdef void plane_give_full_slot(Plane* plane, uint32_t slot) noexcept nogil
 cdef void plane_copy_slot(Plane* plane, uint32_t source, uint32_t target) noexcept nogil
 cdef void plane_point(Plane* plane, uint32_t family, uint32_t place, uint32_t slot) noexcept nogil
 cdef void plane_put(Plane* plane, uint32_t slot, int32_t vnas, int32_t stored) noexcept nogil

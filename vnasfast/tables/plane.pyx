@@ -1,18 +1,19 @@
 """The data plane's writer: all but the lines of addresses."""
 
 from libc.stdint cimport int32_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.stdlib cimport free
+from libc.string cimport memcpy, memset
 
 from vnasfast.tables.family cimport IPV4, IPV6
-from vnasfast.tables.hashing cimport splitmix64
-from vnasfast.tables.lines cimport lines_bytes, lines_free, lines_init
-from vnasfast.tables.memory cimport HUGE_PAGE, PAGE, enlarge, give_back, map_small_pages, prefer_huge_pages, unmap, whole_pages
-from vnasfast.tables.readers cimport Retired, readers_drop_first, readers_first_free, readers_free, readers_reserve, readers_retire
-
-cdef extern from *:
-    void store_pointer "VNAS_STORE"(void* place, void* value) noexcept nogil
-    void store_word "VNAS_STORE"(uint32_t place, uint32_t value) noexcept nogil
-    void store_answer "VNAS_STORE"(int32_t place, int32_t value) noexcept nogil
+from vnasfast.tables.hashing cimport HashSeed, hash_seed, splitmix64
+from vnasfast.tables.lines cimport lines_bytes, lines_free, lines_init, new_lines
+from vnasfast.tables.memory cimport (
+    HUGE_PAGE, PAGE, enlarge, give_back, map_small_pages, map_zeroed, prefer_huge_pages, unmap, whole_pages,
+)
+from vnasfast.tables.publish cimport store_answer, store_pointer, store_word
+from vnasfast.tables.readers cimport (
+    Retired, readers_drop_first, readers_first_free, readers_free, readers_reserve, readers_retire, readers_retire_slot,
+)
 
 cdef enum:
     FIRST_WIDTH = 64
@@ -22,10 +23,13 @@ cdef enum:
     SKEW = 16
     FIRST_SLOTS = 16
     FREE_ANSWERS = 1 << 20      # answers that ports may have, however few sockets they have: 4 MiB
-    ANSWERS_A_SOCKET = 8        # of a port's array for each of its sockets, beyond that: 32 bytes
+    ANSWERS_A_SOCKET = 8        # of a port's array for each of its sockets, beyond that: 32 bytes, as lines take 18 to 37
+    KEPT_ANSWERS_A_SOCKET = 32  # of an array that a port has: so that a socket more or less moves none to and fro
+    FIRST_UNITS = 256           # of blocks
     # Address space for answers, 256 MiB: what no port uses takes no memory.
     ROOM = 1 << 26
     STEP = 1024                 # answers copied with each change while there are more to be: a microsecond
+    CLEARED = 8 * STEP          # answers looked at with each change where all of a slot may have to be cleared
     IN_A_PAGE = 1024            # of the directory
     DIRECTORY_PAGES = 2 * VNAS_PLACES // IN_A_PAGE
 
@@ -54,14 +58,26 @@ cdef inline void copy_answers(int32_t* target, const int32_t* source, uint32_t b
 
 
 cdef int plane_init(Plane* plane, uint64_t seed) except -1:
+    cdef HashSeed words = hash_seed(seed)
     cdef int i
     memset(plane, 0, sizeof(Plane))
+    memcpy(plane.c.flow_seed, &words, sizeof(words))
+    plane.free_answers = FREE_ANSWERS
     for i in range(3):
         seed = splitmix64(seed)
         plane.c.ipv4_seed[i] = <uint32_t>seed | 1
         seed = splitmix64(seed)
         plane.c.ipv6_seed[i] = seed | 1
+    for i in range(4):
+        seed = splitmix64(seed)
+        plane.c.sparse_seed[i] = <uint32_t>seed | 1
     lines_init(plane)
+    plane.c.sparse = new_lines(VNAS_SPARSE_LEAST)
+    plane.unit_capacity = FIRST_UNITS
+    plane.n_units = 1
+    plane.c.blocks = <int32_t*>map_zeroed(FIRST_UNITS * VNAS_UNIT * sizeof(int32_t))
+    if plane.c.blocks == NULL:
+        raise MemoryError("no memory for the data plane")
     plane.n_slots = FIRST_SLOT
     begin_layout(plane, FIRST_WIDTH + SKEW, room_for_slots(FIRST_WIDTH + SKEW, 0))
     finish_layout(plane)
@@ -81,34 +97,67 @@ cdef void plane_free(Plane* plane) noexcept nogil:
         unmap(plane.readers.retired[i].memory, plane.readers.retired[i].n_bytes)
     readers_free(&plane.readers)
     lines_free(plane)
+    if plane.c.sparse != NULL:
+        unmap(plane.c.sparse, lines_bytes(plane.c.sparse))
+    unmap(plane.c.blocks, <size_t>plane.unit_capacity * VNAS_UNIT * sizeof(int32_t))
+    free(plane.crowded)
     unmap_ports(plane.c.ports, answers_bytes(plane.width, plane.slot_capacity))
     unmap_ports(plane.next_ports.ports, answers_bytes(plane.next_ports.width, plane.next_ports.slot_capacity))
     give_back(plane.free_slots, plane.free_capacity * sizeof(uint32_t))
     memset(plane, 0, sizeof(Plane))
 
 
+cdef inline uint32_t bits_of(size_t number) noexcept nogil:
+    """Count the bits that a number needs."""
+    cdef uint32_t n = 0
+    while number >> n:
+        n += 1
+    return n
+
+
+cdef void clear_answers(Plane* plane, uint32_t slot, uint32_t begin, uint32_t end) noexcept nogil:
+    """Have a slot that nobody reads be NO_SOCKET; pages that were never written stay so."""
+    cdef int32_t* answers = plane.c.ports.answers + <size_t>slot * plane.width
+    cdef uint32_t owner
+    for owner in range(begin, end):
+        if answers[owner] != 0:
+            store_answers(plane, slot, owner, 0)
+
+
 cdef void plane_settle(Plane* plane) noexcept nogil:
     cdef Retired* retired = readers_first_free(&plane.readers)
     cdef size_t n_bytes
+    cdef uint32_t begin, log2_units
     while retired != NULL:
         if retired.memory != NULL:      # a piece at a time: to unmap 64 MiB of small pages takes 7 ms
-            n_bytes = min(retired.n_bytes, <size_t>retired.slot)
+            n_bytes = min(retired.n_bytes, <size_t>retired.number)
             unmap(retired.memory, n_bytes)
             retired.memory = <char*>retired.memory + n_bytes
             retired.n_bytes -= n_bytes
             if retired.n_bytes == 0:
                 readers_drop_first(&plane.readers)
             return
-        store_answers(plane, retired.slot, <uint32_t>retired.n_bytes, 0)
-        plane.free_slots[plane.n_free_slots] = retired.slot
-        plane.n_free_slots += 1
+        if retired.n_bytes != 0:
+            log2_units = bits_of(retired.n_bytes // (VNAS_UNIT * sizeof(int32_t)) - 1)
+            plane.c.blocks[<size_t>retired.number * VNAS_UNIT] = <int32_t>plane.free_blocks[log2_units]
+            plane.free_blocks[log2_units] = retired.number
+        else:
+            begin = retired.begin
+            retired.begin = min(retired.end, begin + <uint32_t>CLEARED)
+            clear_answers(plane, retired.number, begin, retired.begin)
+            if retired.begin != retired.end:
+                return
+            plane.free_slots[plane.n_free_slots] = retired.number
+            plane.n_free_slots += 1
         readers_drop_first(&plane.readers)
         retired = readers_first_free(&plane.readers)
 
 
 cdef void plane_measure(Plane* plane) noexcept nogil:
     plane.c.bytes = (lines_bytes(plane.c.ipv4) + lines_bytes(plane.c.ipv6) + plane.n_lined[IPV6] * sizeof(VnasIpv6Row)
-                     + <size_t>plane.n_slots * plane.width * sizeof(int32_t))
+                     + <size_t>plane.n_slots * plane.width * sizeof(int32_t)
+                     + (lines_bytes(plane.c.sparse) if plane.n_sparse != 0 else 0)
+                     + <size_t>plane.n_units * VNAS_UNIT * sizeof(int32_t))
 
 
 # ---- a layout of the answers, made aside ----------------------------------------------------------------------------
@@ -149,15 +198,26 @@ cdef int begin_layout(Plane* plane, uint32_t width, uint32_t slot_capacity) exce
     return 0
 
 
+cdef inline int32_t stored_in(const Plane* plane, uint32_t slot) noexcept nogil:
+    """What each VNAS gets in a slot that no port has for itself."""
+    if slot == NO_PORT_SLOT:
+        return -2 + VNAS_STORED
+    if plane.asks:
+        return VNAS_ASK
+    return VNAS_SPARSE if slot == SPARSE_SLOT else VNAS_SPARSE_IPV6
+
+
 cdef void fill_some(Plane* plane) noexcept nogil:
     """Fill or copy at most STEP answers of one slot."""
     cdef NextPorts* following = &plane.next_ports
     cdef int32_t* answers = following.ports.answers + <size_t>following.slot * following.width
     cdef uint32_t begin = following.filled, i
+    cdef int32_t stored
     cdef uint32_t end = min(begin + STEP, following.width if following.slot < FIRST_SLOT else plane.width)
     if following.slot < FIRST_SLOT:
+        stored = stored_in(plane, following.slot)
         for i in range(begin, end):
-            answers[i] = -2 + VNAS_STORED if following.slot == NO_PORT_SLOT else VNAS_ASK
+            answers[i] = stored
     else:
         copy_answers(answers, plane.c.ports.answers + <size_t>following.slot * plane.width, begin, end)
     if begin == 0:
@@ -240,11 +300,25 @@ cdef int plane_reserve_vnas(Plane* plane, int32_t vnas) except -1:
 
 # ---- answers --------------------------------------------------------------------------------------------------------
 
+cdef void plane_ask(Plane* plane) noexcept nogil:
+    cdef uint32_t owner
+    plane.asks = True
+    for owner in range(VNAS_FIRST_OWNER, plane.width):
+        plane.c.ports.answers[SPARSE_SLOT * plane.width + owner] = stored_in(plane, SPARSE_SLOT)
+        plane.c.ports.answers[SPARSE_IPV6_SLOT * plane.width + owner] = stored_in(plane, SPARSE_IPV6_SLOT)
+
+
 cdef bint plane_affords_slot(const Plane* plane, int32_t n_sockets) noexcept nogil:
     if plane.asks or <uint64_t>(plane.n_slots + 1) * max(plane.width, plane.next_ports.width) >= <uint64_t>1 << 32:
         return False
-    return (<uint64_t>(plane.n_slots - plane.n_free_slots) * plane.width <= FREE_ANSWERS
+    return (<uint64_t>(plane.n_slots - plane.n_free_slots + 1) * plane.width <= plane.free_answers
             or <uint64_t>n_sockets * ANSWERS_A_SOCKET >= plane.width)
+
+
+cdef bint plane_keeps_slot(const Plane* plane, int32_t n_sockets) noexcept nogil:
+    cdef uint32_t width = max(plane.width, plane.next_ports.width)
+    return (<uint64_t>(plane.n_slots - plane.n_free_slots) * width <= 2 * plane.free_answers
+            or <uint64_t>n_sockets * KEPT_ANSWERS_A_SOCKET >= width)
 
 
 cdef uint32_t plane_take_slot(Plane* plane) except 0:
@@ -272,8 +346,13 @@ cdef uint32_t plane_take_slot(Plane* plane) except 0:
 
 cdef void plane_give_slot(Plane* plane, uint32_t slot, int32_t vnas) noexcept nogil:
     if slot >= FIRST_SLOT:
-        readers_retire(&plane.readers, NULL, owner_of(vnas), slot)
+        readers_retire_slot(&plane.readers, slot, owner_of(vnas), owner_of(vnas) + 1)
         plane_settle(plane)
+
+
+cdef void plane_give_full_slot(Plane* plane, uint32_t slot) noexcept nogil:
+    readers_retire_slot(&plane.readers, slot, VNAS_FIRST_OWNER, plane.width)
+    plane_settle(plane)
 
 
 cdef void plane_copy_slot(Plane* plane, uint32_t source, uint32_t target) noexcept nogil:
@@ -293,6 +372,7 @@ cdef inline void point(Plane* plane, uint32_t place, uint32_t slot) noexcept nog
     if not pages[0] & page:
         pages[0] |= page
         plane.n_touched += 1
+    plane.c.n_open += <uint64_t>(slot != NO_PORT_SLOT) - <uint64_t>(plane.c.ports.directory[place] != 0)
     store_word(plane.c.ports.directory[place], slot * plane.width)
     if plane.next_ports.ports != NULL:
         plane.next_ports.ports.directory[place] = slot * plane.next_ports.width

@@ -18,9 +18,10 @@ cdef extern from *:
 
 cdef struct Retired:
     uint64_t epoch
-    void* memory            # to be unmapped, `slot` bytes at a time; NULL: `slot` of the answers is to be used again
-    size_t n_bytes          # of the memory; or the owner whose answer is to be cleared
-    uint32_t slot
+    void* memory            # to be unmapped, `number` bytes at a time; NULL: `number` is to be used again
+    size_t n_bytes          # of the memory, or of the block `number`; 0: it is a slot of the answers
+    uint32_t number
+    uint32_t begin, end     # of the owners whose answers are to be cleared there
 
 cdef struct Readers:
     uint64_t epoch
@@ -40,7 +41,9 @@ cdef inline void readers_leave(Readers* readers, uint32_t parity) noexcept nogil
 
 # One writer at a time. Room for what is to be retired is made before anything is unlinked, so that retiring can't fail.
 cdef int readers_reserve(Readers* readers, uint32_t n) except -1
-cdef void readers_retire(Readers* readers, void* memory, size_t n_bytes, uint32_t slot) noexcept nogil
+cdef bint readers_have_room(Readers* readers, uint32_t n) noexcept nogil      # the same, and False where there is no memory
+cdef void readers_retire(Readers* readers, void* memory, size_t n_bytes, uint32_t number) noexcept nogil
+cdef void readers_retire_slot(Readers* readers, uint32_t slot, uint32_t begin, uint32_t end) noexcept nogil
 # The first of those retired, if nobody can see it any more; else NULL.
 cdef Retired* readers_first_free(Readers* readers) noexcept nogil
 cdef void readers_drop_first(Readers* readers) noexcept nogil

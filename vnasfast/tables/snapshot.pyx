@@ -11,7 +11,9 @@ from vnasfast.tables.image cimport IMAGE_PAGE, Image, image_copy, whole_image_pa
 from vnasfast.tables.index cimport HashIndex, RowPool, Slot
 from vnasfast.tables.interfaces cimport InterfaceNames
 from vnasfast.tables.linux cimport LinuxBuckets, LinuxGroup, LinuxList, LinuxSocket, LinuxTable
-from vnasfast.tables.plane cimport VNAS_FIRST_IPV6_ROW, VNAS_PLACES, VnasIpv6Row, VnasLine, VnasLines, VnasPorts
+from vnasfast.tables.plane cimport (
+    VNAS_FIRST_IPV6_ROW, VNAS_PLACES, VNAS_UNIT, Crowded, VnasIpv6Row, VnasLine, VnasLines, VnasPorts,
+)
 from vnasfast.tables.processes cimport ProcessRow
 from vnasfast.tables.routes cimport RouteRow
 from vnasfast.tables.sockets cimport N_PROTOCOLS, ROWS_BEFORE, Endpoint, PortRow, SocketRow
@@ -42,7 +44,7 @@ cdef extern from *:
 
 cdef enum:
     # To be raised with every change of what the bytes mean; where only sizes change, `layout` tells.
-    FORMAT = 2
+    FORMAT = 3
     BYTE_ORDER = 0x01020304
     CHECKED_FROM = 32           # before it are what is compared itself, and the sum
     MOST_SECTIONS = 64
@@ -132,6 +134,9 @@ cdef void list_arrays(MachineTables* c, VnasPorts* ports, Arrays* arrays) noexce
     add_indexed(arrays, &c.routes.index, &c.routes.pool, &c.routes.rows, sizeof(RouteRow))
     add_lines(arrays, &c.plane.c.ipv4)
     add_lines(arrays, &c.plane.c.ipv6)
+    add_lines(arrays, &c.plane.c.sparse)
+    add(arrays, &c.plane.crowded, <size_t>c.plane.n_crowded * sizeof(Crowded))
+    add(arrays, &c.plane.c.blocks, <size_t>c.plane.n_units * VNAS_UNIT * sizeof(int32_t))
     add(arrays, &c.plane.c.ipv6_rows, n_ipv6_rows(c) * sizeof(VnasIpv6Row))
     add(arrays, &c.plane.free_slots, <size_t>c.plane.n_free_slots * sizeof(uint32_t))
     add(arrays, &ports.answers, <size_t>c.plane.n_slots * c.plane.width * sizeof(int32_t))
@@ -149,7 +154,8 @@ cdef uint64_t layout_of_structs():
     cdef uint64_t layout = 0
     for size in (sizeof(Header), sizeof(Slot), sizeof(VnasRow), sizeof(ProcessRow), sizeof(AddressRow), sizeof(SourceList),
                  sizeof(CountRow), sizeof(PortRow), sizeof(Endpoint), sizeof(SocketRow), sizeof(RouteRow), sizeof(VnasLines),
-                 sizeof(VnasLine), sizeof(VnasIpv6Row), VNAS_PLACES, sizeof(LinuxSocket), sizeof(LinuxList), sizeof(LinuxGroup)):
+                 sizeof(VnasLine), sizeof(VnasIpv6Row), sizeof(Crowded), VNAS_PLACES, sizeof(LinuxSocket), sizeof(LinuxList),
+                 sizeof(LinuxGroup)):
         layout = layout * 1_000_003 + <uint64_t>size
     return layout
 
@@ -172,14 +178,14 @@ cdef void forget_memory(MachineTables* c) noexcept nogil:
     cdef VnasPorts ports
     cdef Arrays arrays
     cdef int i
-    c.plane.c.ipv4 = c.plane.c.ipv6 = NULL
+    c.plane.c.ipv4 = c.plane.c.ipv6 = c.plane.c.sparse = NULL
     list_arrays(c, &ports, &arrays)
     for i in range(arrays.n):
         arrays.rows[i].pointer[0] = NULL
     c.plane.c.ports = NULL
     memset(&c.plane.next_lines, 0, sizeof(c.plane.next_lines))
     memset(&c.plane.next_ports, 0, sizeof(c.plane.next_ports))
-    c.plane.c.address_changes = 0
+    c.plane.c.address_changes = c.plane.c.sparse_changes = 0
     memset(&c.plane.readers, 0, sizeof(c.plane.readers))
     c.sockets.usage = c.vnases.closed = c.processes.closed = NULL
     c.sockets.usage_bytes = c.vnases.closed_bytes = c.processes.closed_bytes = 0
@@ -308,7 +314,7 @@ cdef bint place_arrays(MachineTables* c, VnasPorts* ports, Image image) noexcept
                 or header.sections[i].n_bytes > header.n_bytes - header.sections[i].at):
             return False
         arrays.rows[i].pointer[0] = image.base + header.sections[i].at
-    if not (1 <= c.plane.c.ipv4.shift < 32 and 1 <= c.plane.c.ipv6.shift < 32):
+    if not (1 <= c.plane.c.ipv4.shift < 32 and 1 <= c.plane.c.ipv6.shift < 32 and 1 <= c.plane.c.sparse.shift < 32):
         return False
     list_arrays(c, ports, &arrays)
     for i in range(arrays.n):

@@ -4,12 +4,12 @@
 #                                       └ slots[family]: its answers in the data plane, VNAS → socket or outcome
 #   endpoints: (protocol, port, VNAS, recipient address, v6only) → Endpoint → its sockets, more than one when they share
 #
-# Nearly all sockets are plain: an ANY socket for both families, the only socket that its VNAS has on the port, where the port has answers
-# of its own. It is found by its answer and has no endpoint, which would take more memory than all else of it.
+# Nearly all sockets are plain: an ANY socket for both families, the only socket that its VNAS has on the port. It is found by its
+# answer and has no endpoint, which would take more memory than all else of it.
 #
-# The answer for ANY sockets is worked out when a socket comes or goes, so that dispatch needs one load however many
-# sockets a port has. Where that is not enough the answer is VNAS_ASK: for the VNASs whose sockets share the port or have a
-# specific address there, and for all VNASs of a port that few of many have.
+# Answers are worked out when a socket comes or goes (ports.pxd), so that dispatch looks at no list however many sockets a port
+# has. They lie in an array by VNAS, or in lines where few VNASs have the port (sparse.pxd); where sockets share the port or have
+# a specific address they name a block (choices.pxd).
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -17,6 +17,7 @@ from vnasfast.tables.counts cimport CountTable
 from vnasfast.tables.hashing cimport HashSeed, hash_address
 from vnasfast.tables.index cimport HashIndex, RowPool, index_home, index_tag
 from vnasfast.tables.plane cimport Plane
+from vnasfast.tables.processes cimport ProcessTable
 from vnasfast.tables.usage cimport Usage
 
 cdef enum:
@@ -51,6 +52,7 @@ cdef struct Endpoint:
     int32_t first                   # the socket registered first
     int32_t* members                # all of them, in order of registration; NULL while there is one
     int32_t capacity                # of members
+    uint32_t block                  # of the data plane, which has the members too; 0: none
     uint8_t any                     # ANY, not a specific address
     uint8_t v6only
 
@@ -58,17 +60,18 @@ cdef struct PortRow:
     uint32_t slots[2]               # IPv4, IPv6: of the data plane's answers; one and the same until they differ
     uint32_t n_vnases[2]            # IPv4, IPv6: with ANY sockets here
     uint32_t vnas_sum[2]            # of their numbers: with one it names it
-    uint32_t next_slots[2]          # answers of its own that are being filled; 0: none
-    int32_t filled                  # the answers of the sockets before this one are in them
+    uint32_t next_slots[2]          # where the answers are to lie, or lay; 0: nowhere else
+    int32_t filled                  # the answers of the sockets before this one are there, or not any more
+    bint emptying                   # they lay there
     int32_t n_sockets
     int32_t first, last             # sockets in order of registration
     uint32_t place                  # in the directory: protocol number << 16 | port
-    bint one_family                 # ANY sockets of one family came here since the port opened
 
 cdef struct SocketTable:
     int32_t* directory              # [N_PROTOCOLS << 16]: port row + 1; 0: no socket
     RowPool port_pool
     PortRow* ports
+    int32_t looked_at               # the row last looked at, whether its arrays are too long for it
     HashIndex endpoint_index
     RowPool endpoint_pool
     Endpoint* endpoints
@@ -78,7 +81,7 @@ cdef struct SocketTable:
                                     # and before [0] again after each block
     size_t usage_bytes
     CountTable loopback_owners      # (loopback address, port row) → VNASs with an endpoint there
-    CountTable specific             # (VNAS number, port row) → endpoints with a specific address
+    CountTable specific             # (VNAS number, port row) → endpoints with a specific address; `sum`: their block, 0: none
     uint64_t last_order
 
 cdef inline bint shares_port(const SocketRow* row) noexcept nogil:
@@ -114,9 +117,10 @@ cdef int usage_enlarge(SocketTable* table, size_t n) except -1
 cdef int socket_init(SocketTable* table) except -1
 cdef void socket_free(SocketTable* table) noexcept nogil
 # The caller has checked that it may be bound, and links the socket to its process.
-cdef int32_t socket_add(SocketTable* table, Plane* plane, const HashSeed* seed, uint32_t protocol, uint16_t port, uint64_t hi,
-                        uint64_t lo, bint v6only, bint sharing, int32_t vnas, int32_t process) except -1
-cdef void socket_remove(SocketTable* table, Plane* plane, const HashSeed* seed, int32_t socket, int32_t vnas) noexcept nogil
+cdef int32_t socket_add(SocketTable* table, Plane* plane, const HashSeed* seed, const ProcessTable* processes, uint32_t protocol,
+                        uint16_t port, uint64_t hi, uint64_t lo, bint v6only, bint sharing, int32_t vnas, int32_t process) except -1
+cdef void socket_remove(SocketTable* table, Plane* plane, const HashSeed* seed, const ProcessTable* processes, int32_t socket,
+                        int32_t vnas) noexcept
 # Whether a living socket forbids another with this recipient address.
 cdef bint socket_in_use(const SocketTable* table, const Plane* plane, const HashSeed* seed, uint32_t protocol, uint16_t port,
                         uint64_t hi, uint64_t lo, bint sharing, int32_t vnas) noexcept nogil

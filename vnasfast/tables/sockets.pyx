@@ -4,7 +4,8 @@ from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memmove, memset
 
-from vnasfast.tables.counts cimport count_add, count_free, count_init, count_remove
+from vnasfast.tables.choices cimport members_block, members_give, specific_give
+from vnasfast.tables.counts cimport count_add, count_find, count_free, count_init, count_remove
 from vnasfast.tables.family cimport IPV4, IPV6, family_of, is_any, is_loopback
 from vnasfast.tables.hashing cimport HashSeed
 from vnasfast.tables.index cimport (
@@ -12,12 +13,11 @@ from vnasfast.tables.index cimport (
     index_add, index_free, index_init, index_remove, index_reserve, pool_free, pool_give, pool_take,
 )
 from vnasfast.tables.memory cimport give_back
-from vnasfast.tables.plane cimport (
-    ASK_SLOT, VNAS_STORED, Plane, plane_advance, plane_get, plane_has_owner, plane_point,
-)
+from vnasfast.tables.plane cimport VNAS_STORED, Plane, plane_advance, plane_point
 from vnasfast.tables.ports cimport (
-    answers_put, answers_refresh, count_vnas, families_of, port_give, port_reserve, port_take,
+    answers_get, answers_put, answers_refresh, count_vnas, families_of, port_give, port_release, port_reserve, port_take,
 )
+from vnasfast.tables.processes cimport ProcessTable
 from vnasfast.tables.usage cimport Usage, usage_reserve
 from vnasfast.typedefs cimport NO_SOCKET
 
@@ -151,20 +151,15 @@ cdef inline bint forbids(const SocketTable* table, int32_t endpoint, bint sharin
 
 cdef int32_t plain_find(const SocketTable* table, const Plane* plane, int32_t port_row, int32_t vnas) noexcept nogil:
     """Find the plain socket of a VNAS on a port, or -1."""
-    cdef const PortRow* port = &table.ports[port_row]
-    cdef int32_t stored
-    if port.slots[IPV4] == ASK_SLOT or not plane_has_owner(vnas):
-        return -1
-    stored = plane_get(plane, port.slots[IPV4], vnas)
+    cdef int32_t stored = answers_get(plane, &table.ports[port_row], vnas, IPV4)
     return stored - VNAS_STORED if stored >= VNAS_STORED and table.rows[stored - VNAS_STORED].endpoint < 0 else -1
 
 
 cdef bint may_be_plain(const SocketTable* table, const Plane* plane, int32_t port_row, int32_t vnas) noexcept nogil:
-    """Whether a VNAS has no socket on a port that has answers of its own."""
+    """Whether a VNAS has no socket on a port, and the data plane can name it."""
     cdef const PortRow* port = &table.ports[port_row]
-    return (port.slots[IPV4] != ASK_SLOT and plane_has_owner(vnas)
-            and plane_get(plane, port.slots[IPV4], vnas) == NO_SOCKET + VNAS_STORED
-            and plane_get(plane, port.slots[IPV6], vnas) == NO_SOCKET + VNAS_STORED)
+    return (answers_get(plane, port, vnas, IPV4) == NO_SOCKET + VNAS_STORED
+            and (port.slots[IPV6] == port.slots[IPV4] or answers_get(plane, port, vnas, IPV6) == NO_SOCKET + VNAS_STORED))
 
 
 cdef bint socket_in_use(const SocketTable* table, const Plane* plane, const HashSeed* seed, uint32_t protocol, uint16_t port,
@@ -228,17 +223,28 @@ cdef void join(SocketTable* table, int32_t endpoint_row, int32_t socket) noexcep
     table.rows[socket].endpoint = endpoint_row
 
 
-cdef int32_t socket_add(SocketTable* table, Plane* plane, const HashSeed* seed, uint32_t protocol, uint16_t port, uint64_t hi,
-                        uint64_t lo, bint v6only, bint sharing, int32_t vnas, int32_t process) except -1:
+cdef uint32_t members_changed(SocketTable* table, Plane* plane, int32_t endpoint_row, int32_t n_before) noexcept nogil:
+    """Have the data plane know the members of an endpoint. Returns the block to give back once nothing names it, or 0."""
+    cdef Endpoint* endpoint = &table.endpoints[endpoint_row]
+    cdef uint32_t before = endpoint.block
+    endpoint.block = 0
+    if endpoint.n_members > 1 and not plane.asks:
+        endpoint.block = members_block(plane, before, n_before, endpoint.members, endpoint.n_members)
+    return before if endpoint.block != before else 0
+
+
+cdef int32_t socket_add(SocketTable* table, Plane* plane, const HashSeed* seed, const ProcessTable* processes, uint32_t protocol,
+                        uint16_t port, uint64_t hi, uint64_t lo, bint v6only, bint sharing, int32_t vnas, int32_t process) except -1:
     cdef int32_t port_row = -1, endpoint_row = -1, plain
     cdef int32_t socket = pool_take(&table.pool, <void**>&table.rows, sizeof(SocketRow))
     cdef bint any_address = is_any(hi, lo)
     cdef int families = 0
+    cdef uint32_t block
     cdef SocketRow* row
     try:
         plane_advance(plane)
         port_row = port_take(table, protocol, port)
-        port_reserve(table, plane, seed, port_row, any_address and (v6only or family_of(hi, lo) == IPV4))
+        port_reserve(table, plane, processes, port_row, any_address and (v6only or family_of(hi, lo) == IPV4))
         if hi != 0 or lo != 0 or v6only or not may_be_plain(table, plane, port_row, vnas):
             plain = plain_find(table, plane, port_row, vnas)
             if plain >= 0:      # it is plain no more
@@ -258,35 +264,63 @@ cdef int32_t socket_add(SocketTable* table, Plane* plane, const HashSeed* seed, 
     if endpoint_row >= 0:
         join(table, endpoint_row, socket)
         count_vnas(&table.ports[port_row], vnas, families, families_of(table, seed, port_row, vnas))
-        answers_refresh(table, plane, seed, port_row, vnas)
+        block = members_changed(table, plane, endpoint_row, table.endpoints[endpoint_row].n_members - 1)
+        answers_refresh(table, plane, seed, port_row, vnas, hi, lo)
+        members_give(plane, block, table.endpoints[endpoint_row].n_members - 1)
     else:
         row.endpoint = ~port_row
         count_vnas(&table.ports[port_row], vnas, 0, BOTH_FAMILIES)
-        answers_put(table, plane, port_row, vnas, socket + VNAS_STORED)
+        answers_put(plane, &table.ports[port_row], vnas, socket + VNAS_STORED)
     if table.ports[port_row].n_sockets == 1:        # its answers are all there: the port opens
         plane_point(plane, IPV4, table.ports[port_row].place, table.ports[port_row].slots[IPV4])
         plane_point(plane, IPV6, table.ports[port_row].place, table.ports[port_row].slots[IPV6])
     return socket
 
 
-cdef void socket_remove(SocketTable* table, Plane* plane, const HashSeed* seed, int32_t socket, int32_t vnas) noexcept nogil:
+cdef uint32_t endpoint_leave(SocketTable* table, Plane* plane, const HashSeed* seed, int32_t endpoint_row, int32_t socket,
+                             uint32_t* specific) noexcept nogil:
+    """Take a socket out of its endpoint, and the endpoint away if it was the last. Returns the block of the members, and gives that of
+    the specific addresses, which are to be given back once nothing names them, or 0.
+    """
+    cdef Endpoint* endpoint = &table.endpoints[endpoint_row]
+    cdef int32_t counted
+    cdef int32_t n_before = endpoint.n_members
+    member_remove(table, endpoint_row, socket)
+    if endpoint.n_members > 0:
+        return members_changed(table, plane, endpoint_row, n_before)
+    if not endpoint.any:
+        counted = count_find(&table.specific, seed, 0, <uint32_t>endpoint.vnas, endpoint.port)
+        if table.specific.rows[counted].n == 1:
+            specific[0] = table.specific.rows[counted].sum
+    endpoint_give(table, seed, endpoint_row)
+    return 0
+
+
+cdef void socket_remove(SocketTable* table, Plane* plane, const HashSeed* seed, const ProcessTable* processes, int32_t socket,
+                        int32_t vnas) noexcept:
     cdef SocketRow* row = &table.rows[socket]
     cdef int32_t endpoint_row = row.endpoint
     cdef int32_t port_row = table.endpoints[endpoint_row].port if endpoint_row >= 0 else ~endpoint_row
     cdef int families = families_of(table, seed, port_row, vnas) if endpoint_row >= 0 else BOTH_FAMILIES
+    cdef uint64_t hi = 0, lo = 0
+    cdef uint32_t n_members = 0, members = 0, specific = 0
     unlink_socket(table, port_row, socket)
     if endpoint_row >= 0:
-        member_remove(table, endpoint_row, socket)
-        if table.endpoints[endpoint_row].n_members == 0:
-            endpoint_give(table, seed, endpoint_row)
+        hi = table.endpoints[endpoint_row].hi
+        lo = table.endpoints[endpoint_row].lo
+        n_members = <uint32_t>table.endpoints[endpoint_row].n_members
+        members = endpoint_leave(table, plane, seed, endpoint_row, socket, &specific)
     row.order = 0
     if table.ports[port_row].n_sockets == 0:
-        # Before its answer goes: else a reader might see NO_SOCKET, which was never right.
         port_give(table, plane, port_row, vnas)
     elif endpoint_row >= 0:
         count_vnas(&table.ports[port_row], vnas, families, families_of(table, seed, port_row, vnas))
-        answers_refresh(table, plane, seed, port_row, vnas)
+        answers_refresh(table, plane, seed, port_row, vnas, hi, lo)
     else:
         count_vnas(&table.ports[port_row], vnas, BOTH_FAMILIES, 0)
-        answers_put(table, plane, port_row, vnas, NO_SOCKET + VNAS_STORED)
+        answers_put(plane, &table.ports[port_row], vnas, NO_SOCKET + VNAS_STORED)
+    members_give(plane, members, n_members)
+    specific_give(plane, specific)
     pool_give(&table.pool, socket)
+    if table.ports[port_row].n_sockets > 0:
+        port_release(table, plane, processes, port_row)

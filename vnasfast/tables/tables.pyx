@@ -11,7 +11,8 @@ from vnasfast.tables.family cimport family_of, is_any, is_loopback
 from vnasfast.tables.hashing cimport hash_seed, load64
 from vnasfast.tables.interfaces cimport InterfaceNames
 from vnasfast.tables.linux_lists cimport linux_free, linux_remove
-from vnasfast.tables.plane cimport plane_free, plane_init, plane_reserve_vnas
+from vnasfast.tables.plane cimport plane_free, plane_init
+from vnasfast.tables.ports cimport ports_reserve_vnas
 from vnasfast.tables.readers cimport atomic_store
 from vnasfast.tables.processes cimport process_add, process_find, process_free, process_init, process_remove
 from vnasfast.tables.routes cimport route_add, route_find, route_free, route_init, route_interface, route_remove
@@ -116,7 +117,7 @@ cdef class Tables:
         try:
             vnas = vnas_acquire(&self.c.vnases, &self.c.seed, id_of_vnas)
             try:
-                plane_reserve_vnas(&self.c.plane, vnas)
+                ports_reserve_vnas(&self.c.sockets, &self.c.plane, &self.c.processes, vnas)
                 process_add(&self.c.processes, &self.c.seed, number, parent_row, vnas)
             except MemoryError:
                 vnas_release(&self.c.vnases, &self.c.seed, vnas)
@@ -208,7 +209,8 @@ cdef class Tables:
                 usage_enlarge(&self.c.sockets, self.c.sockets.pool.n_rows + 1)
             finally:
                 pthread_mutex_unlock(&self.counting)
-        socket = socket_add(&self.c.sockets, &self.c.plane, &self.c.seed, number, port, hi, lo, v6only, sharing, vnas, process)
+        socket = socket_add(&self.c.sockets, &self.c.plane, &self.c.seed, &self.c.processes, number, port, hi, lo, v6only, sharing,
+                            vnas, process)
         following = self.c.processes.rows[process].first_socket
         self.c.sockets.rows[socket].previous_of_process = -1
         self.c.sockets.rows[socket].next_of_process = following
@@ -251,7 +253,8 @@ cdef class Tables:
             usage_add(&self.c.vnases.closed[self.c.processes.rows[process].vnas], &self.c.sockets.usage[socket])
             memset(&self.c.sockets.usage[socket], 0, sizeof(Usage))
         pthread_mutex_unlock(&self.counting)
-        socket_remove(&self.c.sockets, &self.c.plane, &self.c.seed, socket, self.c.processes.rows[process].vnas)
+        socket_remove(&self.c.sockets, &self.c.plane, &self.c.seed, &self.c.processes, socket,
+                      self.c.processes.rows[process].vnas)
         return 0
 
     @cython.critical_section

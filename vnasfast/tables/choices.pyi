@@ -1,0 +1,1 @@
+"""See the .pxd: all of this module is for Cython."""
