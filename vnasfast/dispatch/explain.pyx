@@ -39,6 +39,12 @@ cdef dict REASONS = {
 }
 
 
+# A row of an address.
+cdef struct FoundAddress:
+    AddressRow row
+    int32_t vnas_id
+
+
 # A socket of a port.
 cdef struct Candidate:
     int32_t socket              # -1: behind the last
@@ -159,25 +165,25 @@ cdef class Walk:
 
     cdef int32_t vnas_of_address(self, uint64_t hi, uint64_t lo) except? -100:
         """Look for (VLAN, address) in the ANY-address table, in order of registration. Its rows are copied first, too."""
-        cdef AddressRow* found = <AddressRow*>calloc(self.c.addresses.pool.n_rows + 1, sizeof(AddressRow))
+        cdef FoundAddress* found = <FoundAddress*>calloc(self.c.addresses.pool.n_rows + 1, sizeof(FoundAddress))
         cdef int32_t row = self.c.addresses.first
         cdef size_t n = 0, i
         if found == NULL:
             raise MemoryError("no memory for the rows of an address")
         while row >= 0:
             if self.c.addresses.rows[row].hi == hi and self.c.addresses.rows[row].lo == lo:
-                found[n] = self.c.addresses.rows[row]
+                found[n].row = self.c.addresses.rows[row]
+                found[n].vnas_id = self.c.vnases.rows[found[n].row.vnas].id
                 n += 1
             row = self.c.addresses.rows[row].next
         names = self.dispatcher.tables.interfaces.all_names()
-        ids = [self.c.vnases.rows[found[i].vnas].id for i in range(n)]
         try:
             for i in range(n):
-                said = (f"ANY-address table: {address(hi, lo)} ({vlan_text(found[i].vlan)}), VNAS {ids[i]},"
-                        f" {names[found[i].interface]}")
-                if found[i].vlan == self.key.vlan:
+                said = (f"ANY-address table: {address(hi, lo)} ({vlan_text(found[i].row.vlan)}), VNAS {found[i].vnas_id},"
+                        f" {names[found[i].row.interface]}")
+                if found[i].row.vlan == self.key.vlan:
                     self.look(said)
-                    return found[i].vnas
+                    return found[i].row.vnas
                 self.look(said + ": another VLAN")
         finally:
             free(found)

@@ -6,10 +6,11 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t
 from vnasfast.tables.hashing cimport load64
 from vnasfast.tables.index cimport RowPool, pool_reserve
 from vnasfast.tables.memory cimport HUGE_PAGE, prefer_huge_pages
+from vnasfast.tables.processes cimport process_find
 from vnasfast.tables.sockets cimport SocketRow, protocol_number
-from vnasfast.tables.tables cimport Tables, pthread_rwlock_unlock, pthread_rwlock_wrlock
+from vnasfast.tables.tables cimport REFUSED_PROCESS, Tables, pthread_rwlock_unlock, pthread_rwlock_wrlock
 
-from vnasfast.errors import VnasError
+from vnasfast.errors import FrozenError, VnasError
 
 cdef enum:
     CHANGES = 64        # sockets at a time: a few microseconds that whoever asks the control plane may wait
@@ -58,7 +59,10 @@ def bind_many(Tables tables not None, const int32_t[::1] pids not None, const ui
     cdef bint one_protocol = protocols.shape[0] == 1, one_port = ports.shape[0] == 1, one_address = addresses.shape[0] == 1
     cdef const uint8_t* address
     cdef int32_t process = -1
+    cdef int32_t socket = 0
     try:
+        if tables.c.image != NULL:
+            raise FrozenError("bind sockets")
         reserve_sockets(tables, n - tables.c.sockets.pool.n_free)
         while i < n:
             end = min(n, i + CHANGES)
@@ -67,13 +71,20 @@ def bind_many(Tables tables not None, const int32_t[::1] pids not None, const ui
                 while i < end:
                     address = &addresses[0 if one_address else i, 0]
                     if process < 0 or tables.c.processes.rows[process].pid != pids[i]:
-                        process = tables.process_row(pids[i])
-                    sockets[i] = tables.bind_row(
+                        process = process_find(&tables.c.processes, &tables.c.seed, pids[i])
+                    socket = REFUSED_PROCESS if process < 0 else tables.bind_row(
                         process, protocol_number(protocols[0 if one_protocol else i]), ports[0 if one_port else i],
                         load64(address), load64(address + 8), v6only, sharing, freebind)
+                    if socket < 0:
+                        break
+                    sockets[i] = socket
                     i += 1
             finally:
                 pthread_rwlock_unlock(&tables.changing)
+            if socket == REFUSED_PROCESS:
+                tables.process_row(pids[i])
+            elif socket < 0:
+                tables.refuse(socket, process, ports[0 if one_port else i])
     except BaseException as error:
         for done in range(i - 1, -1, -1):       # backwards: then the rows are given back as if they had never been taken
             tables.close_one(sockets[done])
@@ -95,12 +106,14 @@ def close_many(Tables tables not None, const int32_t[::1] sockets not None):
         One is not open; those before it are closed.
     """
     cdef Py_ssize_t n = sockets.shape[0], i = 0, end
+    if tables.c.image != NULL:
+        raise FrozenError("close sockets")
     while i < n:
+        tables.check_open(sockets[i])
         end = min(n, i + CHANGES)
         pthread_rwlock_wrlock(&tables.changing)
         try:
-            while i < end:
-                tables.check_open(sockets[i])
+            while i < end and tables.is_open(sockets[i]):
                 tables.drop_socket(sockets[i])
                 i += 1
         finally:

@@ -17,13 +17,13 @@ from vnasfast.tables.plane cimport (
 from vnasfast.tables.ports cimport answers_get, answers_next
 from vnasfast.tables.processes cimport process_find
 from vnasfast.tables.routes cimport RoutingTable, prefix_word, route_find
-from vnasfast.tables.sockets cimport (
-    N_PROTOCOLS, Endpoint, PortRow, SocketTable, endpoint_find,
-)
+from vnasfast.tables.sockets cimport N_PROTOCOLS, Endpoint, PortRow, SocketTable, endpoint_find
 from vnasfast.tables.sparse cimport sparse_check
 from vnasfast.tables.tables cimport MachineTables, Tables, endpoint_of, members_of
 from vnasfast.tables.vnases cimport vnas_find
 from vnasfast.typedefs cimport NO_SOCKET
+
+from gc import disable, enable, isenabled
 
 
 cdef int check_pool(const RowPool* pool, str name) except -1:
@@ -319,7 +319,7 @@ cdef int check_sockets(const MachineTables* c) except -1:
         n += check_port(c, row, n_sparse)
     assert n == n_members == pool_n_live(&table.pool), "sockets: some are on no port"
     assert len(ports) == pool_n_live(&table.port_pool), "ports: one without sockets"
-    assert n_sparse[0] == c.plane.n_sparse + c.plane.n_crowded, "sparse ports: answers of no port"
+    assert n_sparse[0] == c.plane.sparse.n + c.plane.sparse.n_crowded, "sparse ports: answers of no port"
     sparse_check(&c.plane)
     for (hi, lo, port), vnases in loopback.items():
         row = count_find(&table.loopback_owners, &c.seed, hi, lo, port)
@@ -351,20 +351,26 @@ cdef int check_routes(const MachineTables* c) except -1:
 
 @cython.critical_section
 def check_tables(Tables tables not None):
-    """Walk all tables and hold every invariant.
+    """Walk all tables and hold every invariant. No garbage is collected meanwhile: that might let other threads change the tables.
 
     Raises
     ------
     AssertionError
         Names the table and the invariant.
     """
-    check_vnases(&tables.c)
-    check_processes(&tables.c)
-    check_addresses(&tables.c)
-    check_sockets(&tables.c)
-    check_linux(&tables.c)
-    check_routes(&tables.c)
-    check_plane_addresses(&tables.c)
+    cdef bint collected = isenabled()
+    disable()
+    try:
+        check_vnases(&tables.c)
+        check_processes(&tables.c)
+        check_addresses(&tables.c)
+        check_sockets(&tables.c)
+        check_linux(&tables.c)
+        check_routes(&tables.c)
+        check_plane_addresses(&tables.c)
+    finally:
+        if collected:
+            enable()
 
 
 @cython.critical_section
@@ -418,4 +424,4 @@ def answers_elsewhere(Tables tables not None):
     -------
     tuple of (int, int, int)
     """
-    return tables.c.plane.n_sparse, tables.c.plane.n_crowded, tables.c.plane.n_units
+    return tables.c.plane.sparse.n, tables.c.plane.sparse.n_crowded, tables.c.plane.n_units

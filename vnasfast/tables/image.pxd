@@ -9,6 +9,7 @@ cdef class Image:
     cdef uint8_t* base          # on a page
     cdef size_t n_bytes
 
+    cdef bint resize(self, size_t n_bytes) noexcept nogil   # makes no object; what is new is zero; False: no memory
     cdef int seal(self) except -1       # from now on it can only be read
 
 cdef size_t whole_image_pages(size_t n_bytes) noexcept nogil

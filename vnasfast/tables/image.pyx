@@ -18,7 +18,10 @@ cdef extern from "<sys/mman.h>" nogil:
         PROT_READ
         PROT_WRITE
     void* MAP_FAILED
+    enum:
+        MREMAP_MAYMOVE
     void* mmap(void* memory, size_t n_bytes, int protection, int flags, int fd, long offset)
+    void* mremap(void* memory, size_t n_bytes, size_t n_new_bytes, int flags)
     int mprotect(void* memory, size_t n_bytes, int protection)
     int munmap(void* memory, size_t n_bytes)
 
@@ -102,6 +105,15 @@ cdef class Image:
     def view(self):
         """Give its bytes, to be read."""
         return memoryview(self)
+
+    cdef bint resize(self, size_t n_bytes) noexcept nogil:
+        cdef void* memory = mremap(self.base, self.n_bytes, n_bytes, MREMAP_MAYMOVE)
+        if memory == MAP_FAILED:
+            return False
+        large_image(memory, n_bytes)
+        self.base = <uint8_t*>memory
+        self.n_bytes = n_bytes
+        return True
 
     cdef int seal(self) except -1:
         if mprotect(self.base, self.n_bytes, PROT_READ) != 0:

@@ -8,9 +8,10 @@ cdef class InterfaceNames:
     cdef list n_users
     cdef list free
 
-    # No Python code of anybody runs in these two: threads can't meet in them while the caller keeps changes away.
+    # The first may run Python code, and so let other threads in, before it does what it does; the others don't.
     cdef int32_t acquire(self, str name) except -1
+    cdef int part_names(self) except -1
     cdef int release(self, int32_t number) except -1
     cpdef str name(self, int32_t number)
     cdef list all_names(self)
-    cdef list state(self)
+    cdef int32_t* users(self, Py_ssize_t* n) except NULL

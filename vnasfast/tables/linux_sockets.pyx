@@ -12,8 +12,11 @@ from vnasfast.tables.linux cimport (
 from vnasfast.tables.linux_groups cimport group_join, group_leave
 from vnasfast.tables.linux_lists cimport alike, chain_put, chain_unlink, linux_add, linux_connect, linux_in_use, linux_init
 from vnasfast.tables.plane cimport plane_ask
+from vnasfast.tables.processes cimport process_find
 from vnasfast.tables.sockets cimport protocol_number
-from vnasfast.tables.tables cimport Tables, address_bytes, pthread_rwlock_unlock, pthread_rwlock_wrlock
+from vnasfast.tables.tables cimport (
+    REFUSED_IN_USE, REFUSED_MEMORY, REFUSED_PROCESS, Tables, address_bytes, pthread_rwlock_unlock, pthread_rwlock_wrlock,
+)
 
 from vnasfast.errors import AddressInUse, FrozenError, InvalidValue
 
@@ -68,7 +71,8 @@ def bind_linux(Tables tables not None, int32_t pid, uint8_t protocol, uint16_t p
     cdef uint32_t number = protocol_number(protocol)
     cdef const uint8_t[::1] peer_address
     cdef LinuxOptions options
-    cdef int32_t process, vnas, socket
+    cdef int32_t process, vnas = -1
+    cdef int32_t socket = REFUSED_PROCESS
     options.mapped = mapped
     options.reuseaddr = reuseaddr
     options.uid = uid
@@ -79,31 +83,39 @@ def bind_linux(Tables tables not None, int32_t pid, uint8_t protocol, uint16_t p
         options.peer_hi = load64(&peer_address[0])
         options.peer_lo = load64(&peer_address[8])
         options.peer_port = peer[1]
-    process = tables.process_row(pid)
-    vnas = tables.c.processes.rows[process].vnas
     options.device = -1 if device is None else tables.interfaces.acquire(device)
-    pthread_rwlock_wrlock(&tables.changing)
-    try:
-        if not anyway and linux_in_use(&tables.c.as_linux, &tables.c.seed, number << 16 | port, vnas, hi, lo,
-                                       v6only and is_any(hi, lo), sharing, &options):
-            raise AddressInUse(
-                f"VNAS {tables.c.vnases.rows[vnas].id} has a socket on port {port} beside which a Linux kernel refuses this one: close"
-                " it, let both ask for port sharing under one UID or, with UDP, for reuseaddr, or bind them to different devices"
-            )
-        # The socket table takes all of them, as if all shared: what may be is decided above.
-        socket = tables.bind_row(process, number, port, hi, lo, v6only, True, freebind)
+    process = process_find(&tables.c.processes, &tables.c.seed, pid)
+    if process >= 0:
+        vnas = tables.c.processes.rows[process].vnas
+        pthread_rwlock_wrlock(&tables.changing)
         try:
-            linux_add(&tables.c.as_linux, &tables.c.seed, socket, number << 16 | port, vnas, hi, lo, v6only and is_any(hi, lo),
-                      sharing, &options)
+            if not anyway and linux_in_use(&tables.c.as_linux, &tables.c.seed, number << 16 | port, vnas, hi, lo,
+                                           v6only and is_any(hi, lo), sharing, &options):
+                socket = REFUSED_IN_USE
+            else:   # the socket table takes all of them, as if all shared: what may be is decided here
+                socket = tables.bind_row(process, number, port, hi, lo, v6only, True, freebind)
+            if socket >= 0:
+                linux_add(&tables.c.as_linux, &tables.c.seed, socket, number << 16 | port, vnas, hi, lo,
+                          v6only and is_any(hi, lo), sharing, &options)
         except MemoryError:
-            tables.drop_socket(socket)
-            raise
-    except BaseException:
-        if options.device >= 0:
-            tables.interfaces.release(options.device)
-        raise
-    finally:
-        pthread_rwlock_unlock(&tables.changing)
+            if socket >= 0:
+                tables.drop_socket(socket)
+            socket = REFUSED_MEMORY
+        finally:
+            pthread_rwlock_unlock(&tables.changing)
+    if socket < 0 and options.device >= 0:
+        tables.interfaces.release(options.device)
+    if socket == REFUSED_MEMORY:
+        raise MemoryError("no memory for another socket")
+    if socket == REFUSED_PROCESS:
+        tables.process_row(pid)
+    if socket == REFUSED_IN_USE:
+        raise AddressInUse(
+            f"VNAS {tables.c.vnases.rows[vnas].id} has a socket on port {port} beside which a Linux kernel refuses this one: close"
+            " it, let both ask for port sharing under one UID or, with UDP, for reuseaddr, or bind them to different devices"
+        )
+    if socket < 0:
+        tables.refuse(socket, process, port)
     return socket
 
 

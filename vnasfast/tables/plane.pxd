@@ -2,7 +2,7 @@
 #
 # One writer at a time; readers in any number beside it, without a lock.
 
-from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 from vnasfast.tables.readers cimport Readers
 
@@ -104,7 +104,19 @@ cdef struct NextPorts:
 # An answer of a sparse port that found no room in its line.
 cdef struct Crowded:
     uint64_t hash
-    int32_t stored
+    int64_t stored              # an int32_t's value: a snapshot holds no byte that was never written
+
+# The answers of sparse ports that are in a table of lines, or should be.
+cdef struct Answers:
+    Crowded* crowded            # [crowded_capacity]
+    uint32_t n                  # in lines
+    uint32_t n_crowded          # and elsewhere
+    uint32_t crowded_capacity
+
+cdef struct NextAnswers:
+    VnasLines* lines            # NULL: none are being filled
+    Answers answers
+    uint32_t filled             # the answers of the lines before this one are in them; even
 
 cdef struct Plane:
     VnasPlane c
@@ -123,10 +135,8 @@ cdef struct Plane:
     uint32_t free_capacity
     uint32_t* free_slots        # [free_capacity]
     uint64_t free_answers       # that arrays may have in all, however few sockets their ports have
-    uint32_t n_sparse           # answers of sparse ports in lines
-    uint32_t n_crowded          # and elsewhere
-    uint32_t crowded_capacity
-    Crowded* crowded            # [crowded_capacity]
+    Answers sparse
+    NextAnswers next_sparse
     uint32_t n_units            # of blocks, in use or given back; unit 0 is none
     uint32_t unit_capacity
     uint32_t[BLOCK_SIZES] free_blocks       # by log2 of their units: the first, which names the next; 0: none

@@ -99,8 +99,11 @@ cdef void plane_free(Plane* plane) noexcept nogil:
     lines_free(plane)
     if plane.c.sparse != NULL:
         unmap(plane.c.sparse, lines_bytes(plane.c.sparse))
+    if plane.next_sparse.lines != NULL:
+        unmap(plane.next_sparse.lines, lines_bytes(plane.next_sparse.lines))
     unmap(plane.c.blocks, <size_t>plane.unit_capacity * VNAS_UNIT * sizeof(int32_t))
-    free(plane.crowded)
+    free(plane.sparse.crowded)
+    free(plane.next_sparse.answers.crowded)
     unmap_ports(plane.c.ports, answers_bytes(plane.width, plane.slot_capacity))
     unmap_ports(plane.next_ports.ports, answers_bytes(plane.next_ports.width, plane.next_ports.slot_capacity))
     give_back(plane.free_slots, plane.free_capacity * sizeof(uint32_t))
@@ -156,7 +159,7 @@ cdef void plane_settle(Plane* plane) noexcept nogil:
 cdef void plane_measure(Plane* plane) noexcept nogil:
     plane.c.bytes = (lines_bytes(plane.c.ipv4) + lines_bytes(plane.c.ipv6) + plane.n_lined[IPV6] * sizeof(VnasIpv6Row)
                      + <size_t>plane.n_slots * plane.width * sizeof(int32_t)
-                     + (lines_bytes(plane.c.sparse) if plane.n_sparse != 0 else 0)
+                     + (lines_bytes(plane.c.sparse) if plane.sparse.n != 0 else 0)
                      + <size_t>plane.n_units * VNAS_UNIT * sizeof(int32_t))
 
 

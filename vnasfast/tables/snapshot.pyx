@@ -1,6 +1,7 @@
 """Tables frozen into an image, and tables that lie in one."""
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy, memset
 
 cimport cython
@@ -51,6 +52,7 @@ cdef enum:
     ALIGNED = 64                # sections, to lines of the cache; those of a page and more to pages
 
 cdef bytes MAGIC = b"\x89vnas\r\n\x1a"      # as PNG's: it shows where a file was taken for text
+cdef const char* magic_bytes = MAGIC
 
 cdef struct Section:
     uint64_t at
@@ -135,7 +137,7 @@ cdef void list_arrays(MachineTables* c, VnasPorts* ports, Arrays* arrays) noexce
     add_lines(arrays, &c.plane.c.ipv4)
     add_lines(arrays, &c.plane.c.ipv6)
     add_lines(arrays, &c.plane.c.sparse)
-    add(arrays, &c.plane.crowded, <size_t>c.plane.n_crowded * sizeof(Crowded))
+    add(arrays, &c.plane.sparse.crowded, <size_t>c.plane.sparse.n_crowded * sizeof(Crowded))
     add(arrays, &c.plane.c.blocks, <size_t>c.plane.n_units * VNAS_UNIT * sizeof(int32_t))
     add(arrays, &c.plane.c.ipv6_rows, n_ipv6_rows(c) * sizeof(VnasIpv6Row))
     add(arrays, &c.plane.free_slots, <size_t>c.plane.n_free_slots * sizeof(uint32_t))
@@ -184,6 +186,7 @@ cdef void forget_memory(MachineTables* c) noexcept nogil:
         arrays.rows[i].pointer[0] = NULL
     c.plane.c.ports = NULL
     memset(&c.plane.next_lines, 0, sizeof(c.plane.next_lines))
+    memset(&c.plane.next_sparse, 0, sizeof(c.plane.next_sparse))
     memset(&c.plane.next_ports, 0, sizeof(c.plane.next_ports))
     c.plane.c.address_changes = c.plane.c.sparse_changes = 0
     memset(&c.plane.readers, 0, sizeof(c.plane.readers))
@@ -228,48 +231,64 @@ def freeze_tables(Tables tables not None, names):
     -------
     Image
     """
-    cdef list pairs = list(names.items())
-    with cython.critical_section(tables):
-        return copy_tables(tables, pairs)
-
-
-cdef Image copy_tables(Tables tables, list names):
     from json import dumps
 
-    cdef MachineTables* c = &tables.c
-    cdef bytes text = dumps({"interfaces": tables.interfaces.state(), "names": names}).encode()
+    cdef list pairs = list(names.items())
+    cdef Image image = Image(IMAGE_PAGE)
     cdef Header header
+    cdef list interfaces
+    cdef Py_ssize_t n_interfaces = 0
+    cdef int32_t* users
+    cdef Header* made
+    cdef uint64_t end
+    cdef bytes text
+    with cython.critical_section(tables):       # and no object is made in it
+        interfaces = tables.interfaces.all_names()
+        users = tables.interfaces.users(&n_interfaces)
+        end = copy_tables(&tables.c, image, &header)
+    try:
+        if end == 0:
+            raise MemoryError("no memory for a snapshot")
+        text = dumps({"interfaces": [[name, users[i]] for i, name in enumerate(interfaces[:n_interfaces])],
+                      "names": pairs}).encode()
+    finally:
+        free(users)
+    take_section(&end, &header.text, len(text))
+    header.n_bytes = whole_image_pages(end + ALIGNED)
+    if not image.resize(header.n_bytes):
+        raise MemoryError(f"no memory for a snapshot of {header.n_bytes} bytes")
+    made = <Header*>image.base
+    memcpy(made, &header, sizeof(Header))
+    memcpy(image.base + header.text.at, <const char*>text, len(text))
+    made.checksum = checksum(image.base + CHECKED_FROM, image.n_bytes - CHECKED_FROM)
+    image.seal()
+    return image
+
+
+cdef uint64_t copy_tables(MachineTables* c, Image image, Header* header) noexcept nogil:
+    """Copy tables to an image, and make its header, all but the text; where the arrays end, or 0 without memory."""
     cdef Section members
     cdef Arrays arrays
-    cdef Image image
-    cdef Header* made
     cdef uint64_t end = sizeof(Header)
     cdef int i
-    memset(&header, 0, sizeof(Header))
-    memcpy(header.magic, <const char*>MAGIC, sizeof(header.magic))
+    memset(header, 0, sizeof(Header))
+    memcpy(header.magic, magic_bytes, sizeof(header.magic))
     header.byte_order = BYTE_ORDER
     header.format = FORMAT
     header.layout = LAYOUT
     list_arrays(c, c.plane.c.ports, &arrays)
-    take_section(&end, &header.text, len(text))
     for i in range(arrays.n):
         take_section(&end, &header.sections[i], arrays.rows[i].n_bytes)
     take_section(&end, &members, count_members(c) * sizeof(int32_t))
-    header.n_bytes = whole_image_pages(end + ALIGNED)
     header.tables = c[0]
     forget_memory(&header.tables)
-
-    image = Image(header.n_bytes)
-    made = <Header*>image.base
-    memcpy(made, &header, sizeof(Header))
-    memcpy(image.base + header.text.at, <const char*>text, len(text))
+    if not image.resize(whole_image_pages(end)):
+        return 0
     for i in range(arrays.n):
         image_copy(image.base + header.sections[i].at, <const uint8_t*>arrays.rows[i].pointer[0], arrays.rows[i].n_bytes)
         if arrays.rows[i].pointer == <void**>&c.sockets.endpoints:
             freeze_members(c, image.base, <Endpoint*>(image.base + header.sections[i].at), members.at)
-    made.checksum = checksum(image.base + CHECKED_FROM, image.n_bytes - CHECKED_FROM)
-    image.seal()
-    return image
+    return end
 
 
 # ---- tables in an image ---------------------------------------------------------------------------------------------
@@ -346,15 +365,8 @@ cdef class FrozenTables(Tables):
     def bind(self, *_):
         raise FrozenError("bind a socket")
 
-    cdef int32_t bind_row(self, int32_t process, uint32_t number, uint16_t port, uint64_t hi, uint64_t lo, bint v6only,
-                          bint sharing, bint freebind) except -1:
-        raise FrozenError("bind sockets")
-
     def close(self, *_):
         raise FrozenError("close a socket")
-
-    cdef int drop_socket(self, int32_t socket) except -1:
-        raise FrozenError("close sockets")
 
     def set_route(self, *_):
         raise FrozenError("set a route")

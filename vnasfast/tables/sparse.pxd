@@ -10,7 +10,7 @@ from libc.stdint cimport int32_t, uint32_t
 from vnasfast.tables.plane cimport Plane
 
 # Room for so many more answers, or MemoryError; then putting one can't fail. `place` is what sparse_place gives. A larger table is
-# filled at once, at 20 ns an answer.
+# filled beside this one, some pairs of lines with each change.
 cdef int sparse_reserve(Plane* plane, uint32_t n) except -1
 cdef void sparse_put(Plane* plane, uint32_t place, int32_t vnas, int32_t stored) noexcept nogil
 cdef int32_t sparse_get(const Plane* plane, uint32_t place, int32_t vnas) noexcept nogil

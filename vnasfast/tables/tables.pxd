@@ -19,6 +19,12 @@ cdef enum:
     N_OUTCOMES = 10
     CLOSED = 64
 
+cdef enum Refused:
+    REFUSED_ADDRESS = -2        # it does not belong to the process's VNAS
+    REFUSED_IN_USE = -3
+    REFUSED_PROCESS = -4        # there is none
+    REFUSED_MEMORY = -5
+
 cdef struct MachineTables:
     HashSeed seed
     VnasTable vnases
@@ -86,6 +92,10 @@ cdef class Tables:
     # Batches run without the GIL, on the data plane without a lock. Who asks the control plane holds `changing` for reading, and never
     # needs the GIL to let it go. Whoever changes a table holds the GIL (in free-threaded Python: a critical section on the Tables)
     # and `changing` for writing, so what runs under the GIL, or in such a section, may read without it.
+    #
+    # Python code may let another thread have the GIL, and any new object that holds others may run Python code, since CPython 3.11
+    # collects garbage there. So nobody makes an object, not even an exception, while holding `changing`: a thread that got the GIL
+    # would wait for the lock, and this one for the GIL. And who reads makes none between the begin of what it says and the end.
     cdef pthread_rwlock_t changing
     # Guards counters and remembered fragments, which dispatch itself changes. Taken after `changing` where both are.
     cdef pthread_mutex_t counting
@@ -96,8 +106,11 @@ cdef class Tables:
     cdef readonly InterfaceNames interfaces
 
     cdef int32_t process_row(self, int32_t pid) except -1
+    # The socket, or one of Refused, for which `refuse` raises when `changing` is let go.
     cdef int32_t bind_row(self, int32_t process, uint32_t number, uint16_t port, uint64_t hi, uint64_t lo, bint v6only,
                           bint sharing, bint freebind) except -1
+    cdef int refuse(self, int32_t refused, int32_t process, uint16_t port) except -1
+    cdef bint is_open(self, int32_t socket) noexcept
     cdef int close_one(self, int32_t socket) except -1
     cdef int check_open(self, int32_t socket) except -1
     cdef int drop_socket(self, int32_t socket) except -1

@@ -194,15 +194,9 @@ cdef class Tables:
             v6only = False      # a specific address has one family
             if (not freebind and not is_loopback(hi, lo)
                     and not address_owned(&self.c.addresses, &self.c.seed, hi, lo, vnas)):
-                raise AddressNotAvailable(
-                    f"the address does not belong to VNAS {self.c.vnases.rows[vnas].id} of process"
-                    f" {self.c.processes.rows[process].pid}: validate it first, or bind with freebind"
-                )
+                return REFUSED_ADDRESS
         if socket_in_use(&self.c.sockets, &self.c.plane, &self.c.seed, number, port, hi, lo, sharing, vnas):
-            raise AddressInUse(
-                f"VNAS {self.c.vnases.rows[vnas].id} has a socket on this address, protocol and port {port}: close it, or let both"
-                " ask for port sharing"
-            )
+            return REFUSED_IN_USE
         if usage_room(&self.c.sockets) <= <size_t>self.c.sockets.pool.n_rows:
             pthread_mutex_lock(&self.counting)      # the counters move
             try:
@@ -219,17 +213,30 @@ cdef class Tables:
         self.c.processes.rows[process].first_socket = socket
         return socket
 
+    cdef int refuse(self, int32_t refused, int32_t process, uint16_t port) except -1:
+        """Raise what `bind_row` could not."""
+        cdef int32_t vnas = self.c.vnases.rows[self.c.processes.rows[process].vnas].id
+        if refused == REFUSED_ADDRESS:
+            raise AddressNotAvailable(f"the address does not belong to VNAS {vnas} of process"
+                                      f" {self.c.processes.rows[process].pid}: validate it first, or bind with freebind")
+        raise AddressInUse(f"VNAS {vnas} has a socket on this address, protocol and port {port}: close it, or let both"
+                           " ask for port sharing")
+
     @cython.critical_section
     def bind(self, int32_t pid, uint8_t protocol, uint16_t port, bytes address not None, bint v6only, bint sharing,
              bint freebind):
         """Register a socket; its ID. The arguments' values have been checked."""
         cdef int32_t process = self.process_row(pid)
         cdef uint64_t hi = load64(octets(address)), lo = load64(octets(address) + 8)
+        cdef int32_t socket
         pthread_rwlock_wrlock(&self.changing)
         try:
-            return self.bind_row(process, protocol_number(protocol), port, hi, lo, v6only, sharing, freebind)
+            socket = self.bind_row(process, protocol_number(protocol), port, hi, lo, v6only, sharing, freebind)
         finally:
             pthread_rwlock_unlock(&self.changing)
+        if socket < 0:
+            self.refuse(socket, process, port)
+        return socket
 
     cdef int drop_socket(self, int32_t socket) except -1:
         """Close a socket; what it counted goes to its process and VNAS. The caller holds `changing`."""
@@ -269,8 +276,11 @@ cdef class Tables:
         pthread_rwlock_unlock(&self.changing)
         return 0
 
+    cdef bint is_open(self, int32_t socket) noexcept:
+        return 0 <= socket < self.c.sockets.pool.n_rows and self.c.sockets.rows[socket].order != 0
+
     cdef int check_open(self, int32_t socket) except -1:
-        if not 0 <= socket < self.c.sockets.pool.n_rows or self.c.sockets.rows[socket].order == 0:
+        if not self.is_open(socket):
             raise NoSuchSocket(f"socket {socket} is not open")
         return 0
 
