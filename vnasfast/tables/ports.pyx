@@ -100,7 +100,7 @@ cdef void use_slots(Plane* plane, PortRow* port, uint32_t ipv4, uint32_t ipv6) n
 cdef int port_part(SocketTable* table, Plane* plane, const ProcessTable* processes, int32_t row) except -1:
     """Have each family have answers of its own: a port's first ANY socket of one family comes.
 
-    All at once, 60 ns a socket of a port in lines, which are at most an eighth of the VNASs.
+    All at once, 130 ns a socket of a port in lines, which are at most an eighth of the VNASs.
     """
     cdef PortRow* port = &table.ports[row]
     cdef uint32_t ipv6 = SPARSE_IPV6_SLOT
