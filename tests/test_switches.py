@@ -32,7 +32,7 @@ for pid in pids:
     machine.bind(pid, "udp", 53)
 
 def work(pid):
-    for _ in range(3000):
+    for _ in range(1500):
         with suppress(VnasError):
             {line}
             raise SystemExit("nothing was refused")
@@ -109,9 +109,9 @@ class Changing:
         if phase == "stop" and self.wait == 0:
             self.n_changes += 1
             # By many at once: more rows than anything that a look made room for has room for.
-            while len(self.there) < 250 * (1 + self.n_changes % 2):
+            while len(self.there) < 80 * (1 + self.n_changes % 2):
                 self.add()
-            while len(self.there) > 250 * (1 + self.n_changes % 2):
+            while len(self.there) > 80 * (1 + self.n_changes % 2):
                 self.remove()
 
     @contextmanager
