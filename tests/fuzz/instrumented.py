@@ -18,6 +18,17 @@ exec {compiler} "$@" {flags}
 """
 
 
+def _made(folder: str, names: list[str]) -> list[str]:
+    """Which files a build made: the C of a .pyx, and what is compiled of it."""
+    return [
+        name
+        for name in names
+        if name == "__pycache__"
+        or name.endswith((".so", ".bpf.o"))
+        or (name.endswith(".c") and Path(folder, name).with_suffix(".pyx").exists())
+    ]
+
+
 def build(folder: Path, compiler: str, flags: list[str]) -> None:
     """Copy package, tests and captures to `folder` and compile there; a folder that holds a build is left as it is."""
     done = folder / ".built"
@@ -26,9 +37,7 @@ def build(folder: Path, compiler: str, flags: list[str]) -> None:
         print(f"using the build in {folder}", flush=True)
         return
     for name in ("vnasfast", "tests", "pcaps"):
-        shutil.copytree(
-            ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.so", "*.c", "__pycache__"), dirs_exist_ok=True
-        )
+        shutil.copytree(ROOT / name, folder / name, ignore=_made, dirs_exist_ok=True)
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, folder)
