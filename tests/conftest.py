@@ -3,6 +3,7 @@
 import signal
 from ipaddress import IPv4Address
 
+import checkers
 import dpkt
 import pytest
 from host_fixtures import own_cgroup, small_host  # noqa: F401 (fixtures)
@@ -12,6 +13,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Comparisons made in the tests' own modules explain themselves as those of the tests do.
 pytest.register_assert_rewrite("pair")
+
+
+def pytest_collection_finish(session):
+    if not session.config.option.collectonly:
+        for item in session.items:
+            if item.path.name == "test_quality.py":
+                checkers.start(item.callspec.params["command"])
+
+
+def pytest_sessionfinish():
+    checkers.stop()
 
 
 @pytest.fixture(scope="session")
