@@ -374,6 +374,7 @@ def test_mistakes_are_named(world):
         made = world.vnasfast(*arguments)
         assert made.returncode == 2
         assert made.stderr.startswith(f"Error: {message}"), made.stderr
+        (["addr", "add", "127.0.0.1/8", "dev", "lo", "--vnas", "blue"], "127.0.0.1 can't be a VNAS's: it is loopback"),
     renamed = world.folder / "renamed.toml"
     renamed.write_text(tables({"azure": VNASES["blue"]}))
     assert "VNAS 1 was 'blue' and can't become 'azure' while it is up" in world.vnasfast("reload", renamed).stderr

@@ -2,6 +2,7 @@
 
 import errno
 import platform
+import re
 import runpy
 from ipaddress import ip_address
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vnasfast.errors import RuleError
-from vnasfast.host.rule import places, requirements
+from vnasfast.host.rule import places, requirements, wanted
 from vnasfast.host.rule.layout import Counts, Endpoint, Owner, VnasRow, address_key, address_of, loopback4, loopback6
 
 ROOT = Path(__file__).parents[1]
@@ -69,6 +70,23 @@ def test_without_cgroup_v2_the_mount_is_named(monkeypatch):
     monkeypatch.setattr(places, "mounts", lambda kind: [])
     with pytest.raises(RuleError, match="cgroup v2 is not mounted here: mount -t cgroup2"):
         places.cgroup2()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("0.0.0.0", "it is ANY, and each VNAS has its own"),
+        ("::", "it is ANY, and each VNAS has its own"),
+        ("127.0.0.1", "it is loopback, and each VNAS has its own"),
+        ("::1", "it is loopback, and each VNAS has its own"),
+        ("224.0.0.5", "it is a multicast group, which any may join"),
+        ("ff02::1", "it is a multicast group, which any may join"),
+        ("::ffff:10.0.0.1", "it is IPv4: write 10.0.0.1"),
+    ],
+)
+def test_addresses_that_no_vnas_can_have_are_refused(text, why):
+    with pytest.raises(RuleError, match=f"can't be a VNAS's: {re.escape(why)}"):
+        wanted.require_ordinary(ip_address(text))
 
 
 @pytest.mark.parametrize("text", ["10.1.0.11", "fd77::11", "::1", "127.0.0.1"])

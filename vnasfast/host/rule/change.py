@@ -26,13 +26,19 @@ from vnasfast.host.rule.layout import (
     loopback4,
     loopback6,
 )
-from vnasfast.host.rule.wanted import Wanted
+from vnasfast.host.rule.places import netns_cookie
+from vnasfast.host.rule.wanted import Wanted, require_ordinary
 
 
 def up(rule: Rule, wanted: Wanted) -> list[str]:
     """Load, fill, attach; take over what is there. Returns what changed."""
     with rule.locked():
         fresh = not rule.places.exists()
+        if fresh:
+            rule.places.state.unlink(missing_ok=True)  # from before a reboot, where /run is kept
+            rule.save_state(rule.state() | {"netns": netns_cookie()})
+        else:
+            rule.require_here()
         rule.places.make()
         try:
             rule.load()
@@ -48,7 +54,7 @@ def up(rule: Rule, wanted: Wanted) -> list[str]:
 
 def reload(rule: Rule, wanted: Wanted) -> list[str]:
     """Change the tables in the kernel. Returns what changed."""
-    rule.require_up()
+    rule.require_here()
     with rule.locked():
         rule.enter_all()  # while ANY still becomes what they were bound to
         changes = _apply(rule, wanted)
@@ -58,7 +64,8 @@ def reload(rule: Rule, wanted: Wanted) -> list[str]:
 
 def register(rule: Rule, address: IPAddress, length: int, interface: str, vnas: int) -> bool:
     """Validate an interface address: bring it up and register it. False if it is registered already."""
-    rule.require_up()
+    rule.require_here()
+    require_ordinary(address)
     with rule.locked():
         addresses = rule.addresses()
         if address in addresses:
@@ -75,7 +82,7 @@ def register(rule: Rule, address: IPAddress, length: int, interface: str, vnas: 
 
 def withdraw(rule: Rule, address: IPAddress, vnas: int) -> bool:
     """Invalidate an interface address: only if it is the VNAS's is it taken down and removed; else False."""
-    rule.require_up()
+    rule.require_here()
     with rule.locked():
         owner = rule.addresses().get(address)
         slot, _ = rule.vnases()[vnas]

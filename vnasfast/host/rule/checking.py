@@ -37,7 +37,7 @@ def check(rule: Rule, path: str | os.PathLike[str]) -> Checked:
 
     The source of the questions is an address of documentation, so that no connected socket is meant.
     """
-    rule.require_up()
+    rule.require_here()
     machine, wanted = read(path)
     rule.enter_all()
     ports = sorted({(row.protocol, row.port) for row in machine.sockets if row.protocol in _ASKED})

@@ -129,7 +129,7 @@ def run(vnas: str, instance: str, user: str | None, command: tuple[str, ...]) ->
         from vnasfast.host.rule import members  # noqa: PLC0415
 
         rule = Rule(instance)
-        rule.require_up()
+        rule.require_here()
         members.start(rule, rule.vnas_named(vnas), list(command), members.user_named(user) if user else None)
 
 
@@ -153,7 +153,7 @@ def attach(vnas: str, instance: str, cgroup: Path | None, unit: str | None, pid:
         if (cgroup is not None) + (unit is not None) + (pid is not None) != 1:
             raise InvalidValue("give one of --cgroup, --unit and --pid")
         rule = Rule(instance)
-        rule.require_up()
+        rule.require_here()
         number = rule.vnas_named(vnas)
         if pid is not None:
             members.attach_pid(rule, number, pid)
@@ -182,7 +182,7 @@ def add(address: str, dev: str, interface: str, vnas: str, instance: str) -> Non
     """Bring an address up on an interface, and register it (the source's interface validation)."""
     with plain_errors():
         rule, parsed = Rule(instance), _address(address)
-        rule.require_up()
+        rule.require_here()
         if not change.register(rule, parsed.ip, parsed.network.prefixlen, interface, rule.vnas_named(vnas)):
             raise InvalidValue(f"{parsed.ip} is registered already: see vnasfast status")
 
@@ -195,7 +195,7 @@ def delete(address: str, vnas: str, instance: str) -> None:
     """Take an address down, if it is the VNAS's (the source's interface invalidation)."""
     with plain_errors():
         rule, parsed = Rule(instance), _address(address)
-        rule.require_up()
+        rule.require_here()
         if not change.withdraw(rule, parsed.ip, rule.vnas_named(vnas)):
             raise InvalidValue(f"{parsed.ip} is not registered for {vnas}: see vnasfast status")
 

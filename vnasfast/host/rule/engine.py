@@ -89,6 +89,32 @@ class Rule:
             problem = f"instance {self.places.instance!r} is not up here: vnasfast up tables.toml"
             raise RuleError(errno.ENOENT, problem)
 
+    def require_here(self) -> None:
+        """Refuse also what is up elsewhere: its interfaces, and the sockets it rules, are not those of this process."""
+        self.require_up()
+        if self._is_here():
+            return
+        name = self.places.instance
+        if self._is_stranded():
+            problem = f"the network namespace of instance {name!r} is gone: vnasfast down removes what is left of it"
+        else:
+            problem = (
+                f"instance {name!r} is up in another network namespace: enter that by nsenter --net=/run/netns/NAME, or"
+                " give this one an instance of its own by --instance"
+            )
+        raise RuleError(errno.EXDEV, problem)
+
+    def _is_here(self) -> bool:
+        return self.state()["netns"] in {None, netns_cookie()}
+
+    def _is_stranded(self) -> bool:
+        """Tell whether the network namespace is gone: the kernel then refuses to renew what was attached to it."""
+        try:
+            loader.relink(self.places.links / DISPATCH, self.places.programs / DISPATCH)
+        except RuleError as error:
+            return error.errno in {errno.ENOLINK, errno.ENOENT}  # ENOENT: an "up" was killed before that
+        return False
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other commands from changing the same instance meanwhile."""
@@ -98,12 +124,12 @@ class Rule:
             yield
 
     def state(self) -> dict[str, Any]:
-        """Read what the maps do not hold: names, the cgroups of others, the ingresses that we made."""
+        """Read what the maps do not hold: names, the cgroups of others, the ingresses that we made, the netns."""
         try:
             state: dict[str, Any] = json.loads(self.places.state.read_text())
         except (FileNotFoundError, ValueError):
             state = {}
-        return {"names": {}, "cgroups": {}, "ingresses": []} | state
+        return {"names": {}, "cgroups": {}, "ingresses": [], "netns": None} | state
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Write it, at once or not at all."""
@@ -232,6 +258,8 @@ class Rule:
             What had to be left, and why.
         """
         self.require_up()
+        if not self._is_stranded():
+            self.require_here()
         with self.locked():
             return self.clear()
 
@@ -240,6 +268,16 @@ class Rule:
         left = []
         for pin in self.places.links.iterdir():
             pin.unlink()
+        if self._is_here():
+            self._clear_interfaces()
+        if self.places.maps.joinpath("vnases").exists():
+            for vnas in self.vnases():
+                left += remove_cgroup(self.cgroup_of(vnas))
+        self._maps.clear()
+        self.places.remove()
+        return left
+
+    def _clear_interfaces(self) -> None:
         made = self.state()["ingresses"]
         for index, _ in socket.if_nameindex():
             if loader.detach_ingress(index) and index in made and not interfaces.has_filters(index):
@@ -248,12 +286,8 @@ class Rule:
             for address, owner in self.addresses().items():
                 if owner.added:
                     interfaces.remove(address, owner.added, owner.interface)
-            for vnas, (slot, _) in self.vnases().items():
+            for slot, _ in self.vnases().values():
                 interfaces.remove(loopback6(slot), 128, LOOPBACK_DEVICE)
-                left += remove_cgroup(self.cgroup_of(vnas))
-        self._maps.clear()
-        self.places.remove()
-        return left
 
 
 def cgroup_id(path: Path) -> int:

@@ -37,7 +37,7 @@ def user_named(name: str) -> User:
 
 def start(rule: Rule, vnas: int, command: list[str], user: User | None = None) -> NoReturn:
     """Become a process of the VNAS: the source's vnas_start. Its children stay there."""
-    rule.require_up()
+    rule.require_here()
     _move(os.getpid(), rule.cgroup_of(vnas))
     environment = dict(os.environ)
     if user is not None:
@@ -63,13 +63,13 @@ def _move(pid: int, place: Path) -> None:
 
 def attach_pid(rule: Rule, vnas: int, pid: int) -> None:
     """Move a running process into the VNAS: what it opens from now on is the VNAS's."""
-    rule.require_up()
+    rule.require_here()
     _move(pid, rule.cgroup_of(vnas))
 
 
 def attach_cgroup(rule: Rule, vnas: int, place: Path) -> None:
     """Make a cgroup of others one of the VNAS's, with all that is below it."""
-    rule.require_up()
+    rule.require_here()
     if not (place / "cgroup.procs").exists():
         raise InvalidValue(f"{place} is no cgroup v2; those are below {cgroup2()}")
     if place.resolve() == cgroup2().resolve():

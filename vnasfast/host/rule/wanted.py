@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Mapping
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, NamedTuple
 
 from vnasfast.errors import RuleError
@@ -25,6 +26,27 @@ class Wanted(NamedTuple):
 
     names: Mapping[int, str]
     addresses: Mapping[IPAddress, tuple[int, str]]
+
+
+def require_ordinary(address: IPAddress) -> None:
+    """Refuse an address that can't belong to one VNAS.
+
+    Raises
+    ------
+    RuleError
+    """
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    if mapped is not None:
+        why = f"it is IPv4: write {mapped}"
+    elif address.is_unspecified:
+        why = "it is ANY, and each VNAS has its own"
+    elif address.is_loopback:
+        why = "it is loopback, and each VNAS has its own"
+    elif address.is_multicast:
+        why = "it is a multicast group, which any may join"
+    else:
+        return
+    raise RuleError(errno.EADDRNOTAVAIL, f"{address} can't be a VNAS's: {why}")
 
 
 def read(path: str | os.PathLike[str]) -> tuple["ServerMachine", Wanted]:
@@ -58,6 +80,7 @@ def wanted_of(machine: "ServerMachine") -> Wanted:
             )
             raise RuleError(errno.EADDRINUSE, problem)
         if row.vnas:
+            require_ordinary(row.address)
             addresses.setdefault(row.address, (row.vnas, row.interface))
             vlans.setdefault(row.address, row.vlan)
     return Wanted({vnas: machine.names.get(vnas, "") for vnas in sorted(vnases)}, addresses)
