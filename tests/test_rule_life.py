@@ -296,6 +296,10 @@ def test_check_compares_the_kernel_with_the_tables(world):
         f"{GREEN4} udp 53: tables VNAS green, kernel nobody",
         "16 questions, 2 differences",
     ]
+    assert world.among_servers("ip", "addr", "del", f"{BLUE4B}/32", "dev", "srv").returncode == 0
+    made = world.vnasfast("check", path)
+    assert made.stdout.startswith(f"{BLUE4B}: tables VNAS blue, kernel has it on no interface\n")
+    assert made.returncode == 1
 
 
 _MANY = """
@@ -370,11 +374,11 @@ def test_mistakes_are_named(world):
         (["attach", "--vnas", "blue"], "give one of --cgroup, --unit and --pid"),
         (["attach", "--vnas", "blue", "--cgroup", "/tmp"], "/tmp is no cgroup v2; those are below /"),
         (["addr", "add", "10.0.0.300", "dev", "srv", "--vnas", "blue"], "'10.0.0.300' is no address"),
+        (["addr", "add", "127.0.0.1/8", "dev", "lo", "--vnas", "blue"], "127.0.0.1 can't be a VNAS's: it is loopback"),
     ):
         made = world.vnasfast(*arguments)
         assert made.returncode == 2
         assert made.stderr.startswith(f"Error: {message}"), made.stderr
-        (["addr", "add", "127.0.0.1/8", "dev", "lo", "--vnas", "blue"], "127.0.0.1 can't be a VNAS's: it is loopback"),
     renamed = world.folder / "renamed.toml"
     renamed.write_text(tables({"azure": VNASES["blue"]}))
     assert "VNAS 1 was 'blue' and can't become 'azure' while it is up" in world.vnasfast("reload", renamed).stderr

@@ -9,6 +9,7 @@ from vnasfast.host.diag import dump_sockets
 from vnasfast.host.netlink import open_netlink
 from vnasfast.host.oracle import Oracle
 from vnasfast.host.processes import cgroup_paths
+from vnasfast.host.rule import interfaces
 from vnasfast.host.rule.engine import Rule
 from vnasfast.host.rule.layout import CGROUP, SLOT
 from vnasfast.host.rule.wanted import read
@@ -41,7 +42,12 @@ def check(rule: Rule, path: str | os.PathLike[str]) -> Checked:
     machine, wanted = read(path)
     rule.enter_all()
     ports = sorted({(row.protocol, row.port) for row in machine.sockets if row.protocol in _ASKED})
-    differences = []
+    held = {row.address for row in interfaces.all_held()}
+    differences = [  # the lookup is of sockets, and finds one whose address is gone
+        f"{address}: tables VNAS {rule.name_of(vnas)}, kernel has it on no interface"
+        for address, (vnas, _) in wanted.addresses.items()
+        if address not in held
+    ]
     questions = 0
     with Oracle() as oracle:
         vnas_of_socket = _vnases_of_sockets(rule)
