@@ -145,12 +145,12 @@ class World:
         assert made.returncode == 0, made.stderr
         return made.stdout
 
-    def kill_up(self, seconds):
+    def kill_up(self, seconds, *options):
         """Start up with the tables that are there, and kill it after so many seconds."""
         killed = subprocess.Popen(
             [
                 *("nsenter", f"--net=/run/netns/{self.servers}"),
-                *(sys.executable, "-m", "vnasfast", "up", str(self.folder / "tables.toml")),
+                *(sys.executable, "-m", "vnasfast", "up", str(self.folder / "tables.toml"), *options),
             ],
             env=os.environ | {"VNASFAST_INSTANCE": self.instance, "PYTHONPATH": str(HERE.parent)},
             stdout=subprocess.DEVNULL,
