@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vnasfast.console import OK, plain_errors, show, table
+from vnasfast.console import CONTEXT, OK, plain_errors, show, table
 
 if TYPE_CHECKING:
     from vnasfast.host.who import Receiver, Verdict
@@ -26,7 +26,7 @@ Exit codes:
 """
 
 
-@click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(epilog=_EPILOG, context_settings=CONTEXT)
 @click.argument("remote", metavar="REMOTE")
 @click.argument("local", metavar="LOCAL")
 @click.option("--udp", is_flag=True, help="The packet is UDP. Default: TCP.")
@@ -69,7 +69,8 @@ def _screen(verdict: "Verdict") -> str:
         rows.append(("kernel", *_text(verdict.kernel)))
     parts = [str(verdict.explanation), table(rows, "llrrr", ("by", "process", "PID", "UID", "socket inode"))]
     if verdict.asked:
-        parts.append({True: "the same socket", False: "NOT the same", None: "not to be compared"}[verdict.agree])
+        alike = "the same: nobody" if verdict.receiver is None else "the same socket"
+        parts.append({True: alike, False: "NOT the same", None: "not to be compared"}[verdict.agree])
     if verdict.notes:
         parts.append("\n".join(["notes", *(f"    {note}" for note in verdict.notes)]))
     return "\n\n".join(parts)
