@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import click
 
-from vnasfast.console import version_option
+from vnasfast.console import CONTEXT, version_option
 
 
 class Entry(NamedTuple):
@@ -93,7 +93,7 @@ class Commands(click.Group):
 @click.command(
     cls=Commands,
     epilog=_EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=CONTEXT,
 )
 @version_option()
 def group() -> None:

@@ -12,6 +12,8 @@ OK = 0
 #: There is no answer: a wrong option, a file that can't be used, a right that is missing.
 UNUSABLE = 2
 INTERRUPTED = 130
+#: Of every command of click.
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 def complain(message: str) -> None:

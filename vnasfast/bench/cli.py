@@ -14,6 +14,7 @@ from tabulate import tabulate
 from vnasfast.bench.baseline import Baseline, Figures, Key, altered, read, update
 from vnasfast.bench.cases import calls, names, timed
 from vnasfast.bench.counting import CannotMeasure, Command, count_cases, count_command, environment, tools, vector_paths
+from vnasfast.console import CONTEXT
 
 FINE = 0
 GREW = 1
@@ -40,7 +41,7 @@ Exit codes:
 """
 
 
-@click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(epilog=_EPILOG, context_settings=CONTEXT)
 @click.option("--check", metavar="FILE", type=click.Path(path_type=Path), help="Compare with the figures of a file.")
 @click.option(
     "--update",

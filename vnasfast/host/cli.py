@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from vnasfast.console import check_output, is_terminal, plain_errors, show
+from vnasfast.console import CONTEXT, check_output, is_terminal, plain_errors, show
 from vnasfast.host.ways import WAYS
 
 _EPILOG = """\b
@@ -22,7 +22,7 @@ Exit codes:
 """
 
 
-@click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(epilog=_EPILOG, context_settings=CONTEXT)
 @click.option("--netns", metavar="NAME|PID", help="Read this network namespace. Default: that of this process.")
 @click.option("--all-netns", "every_netns", is_flag=True, help="Read all network namespaces.")
 @click.option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vnasfast.console import is_terminal, plain_errors, show
+from vnasfast.console import CONTEXT, is_terminal, plain_errors, show
 
 if TYPE_CHECKING:
     from vnasfast.host.verify import Result, Rules
@@ -26,11 +26,15 @@ Exit codes: 0 the kernel and the policy agree; 1 they differ; 2 it can't be trie
 _DIFFERS = 1
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, epilog=_EPILOG)
+@click.command(context_settings=CONTEXT, epilog=_EPILOG)
 @click.option("--sets", type=click.IntRange(1), default=300, show_default=True, help="How many sets of sockets.")
 @click.option("--queries", type=click.IntRange(2), default=1000, show_default=True, help="Packets with each.")
 @click.option("--seed", type=click.IntRange(0), help="The same seed, the same sets. Default: random.")
-@click.option("--policy", help="Whose rules: linux-6.12 or linux-6.18. Default: those of the running kernel.")
+@click.option(
+    "--policy",
+    type=click.Choice(("linux-6.12", "linux-6.18")),
+    help="Whose rules. Default: those of the running kernel.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def main(sets: int, queries: int, seed: int | None, policy: str | None, as_json: bool) -> None:
     """Fuzz the policy linux against the running kernel.
@@ -76,7 +80,7 @@ def main(sets: int, queries: int, seed: int | None, policy: str | None, as_json:
             scripts = [script(difference) for difference in result.differences]
             show(json.dumps(facts | {"differences": scripts}, indent=2))
         else:
-            show(_report(facts))
+            show(_report(facts, len(result.differences)))
             for difference in result.differences:
                 show(f"\nThe smallest set of sockets that differs, as a script:\n\n{script(difference)}")
     if result.differences:
@@ -101,7 +105,7 @@ def _facts(
     }
 
 
-def _report(facts: dict[str, Any]) -> str:
+def _report(facts: dict[str, Any], differences: int) -> str:
     lines = [f"kernel    {facts['kernel']}", f"policy    {facts['policy']}"]
     if facts["assumed"]:
         lines[1] += " (assumed: this kernel is not one that the policy was written for)"
@@ -114,4 +118,5 @@ def _report(facts: dict[str, Any]) -> str:
     ]
     if facts["one_user"]:
         lines.append("users     one: in a user namespace there are no sockets of another")
+    lines.append(f"result    {'the kernel differs from the policy' if differences else 'no difference'}")
     return "\n".join(lines)

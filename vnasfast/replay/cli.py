@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vnasfast.console import (
+    CONTEXT,
     INTERRUPTED,
     OK,
     UNUSABLE,
@@ -52,7 +53,7 @@ Exit codes:
 """
 
 
-@click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(epilog=_EPILOG, context_settings=CONTEXT)
 @click.argument("captures", metavar="CAPTURE...", nargs=-1, required=True)
 @click.option(
     "--tables",

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from vnasfast.console import plain_errors, show
+from vnasfast.console import CONTEXT, plain_errors, show
 from vnasfast.errors import InvalidValue
 from vnasfast.host.rule import change
 from vnasfast.host.rule import status as state
@@ -18,6 +18,12 @@ from vnasfast.host.rule.engine import Rule
 from vnasfast.host.rule.layout import Counts
 
 DIFFERENT = 1
+
+_ADDR_EPILOG = """\b
+Examples:
+  vnasfast addr add 192.0.2.7/24 dev eth0 --vnas blue
+  vnasfast addr del 192.0.2.7 --vnas blue
+"""
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -32,7 +38,7 @@ _vnas = click.option("--vnas", metavar="NAME", required=True, help="The VNAS's n
 _tables = click.argument("tables", metavar="TABLES", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
 
-@click.command()
+@click.command(context_settings=CONTEXT)
 @_tables
 @_instance
 @click.option("--follow", is_flag=True, help="Stay, and follow addresses that others take away and bring back.")
@@ -54,7 +60,7 @@ def up(tables: Path, instance: str, follow: bool) -> None:
             following.follow(rule)
 
 
-@click.command()
+@click.command(context_settings=CONTEXT)
 @_instance
 def down(instance: str) -> None:
     """Take all of it out of the kernel again.
@@ -66,7 +72,7 @@ def down(instance: str) -> None:
         _print(Rule(instance).down())
 
 
-@click.command()
+@click.command(context_settings=CONTEXT)
 @_tables
 @_instance
 def reload(tables: Path, instance: str) -> None:
@@ -78,12 +84,14 @@ def reload(tables: Path, instance: str) -> None:
         _print(changes or ["nothing changed"])
 
 
-@click.command()
+@click.command(context_settings=CONTEXT)
 @_instance
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.option("--metrics", is_flag=True, help="Print it as Prometheus reads it.")
 def status(instance: str, as_json: bool, metrics: bool) -> None:
     """Show the VNASs in the kernel: addresses, sockets, processes, counters."""
+    if as_json and metrics:
+        raise click.UsageError("--json and --metrics exclude each other")
     with plain_errors():
         found = state.status(Rule(instance))
         if as_json:
@@ -94,7 +102,7 @@ def status(instance: str, as_json: bool, metrics: bool) -> None:
             show(state.on_screen(found))
 
 
-@click.command()
+@click.command(context_settings=CONTEXT)
 @_instance
 @click.option("--every", metavar="SECONDS", type=click.FloatRange(min=0.1), default=1.0, help="Default: 1.")
 @click.option("--times", metavar="N", type=click.IntRange(min=1), help="Show it N times. Default: until Ctrl-C.")
@@ -118,7 +126,7 @@ def top(instance: str, every: float, times: int | None) -> None:
                 time.sleep(every)
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(context_settings=CONTEXT | {"ignore_unknown_options": True, "allow_interspersed_args": False})
 @_vnas
 @_instance
 @click.option("--user", metavar="USER", help="Run it as this user, by name or number.")
@@ -133,7 +141,7 @@ def run(vnas: str, instance: str, user: str | None, command: tuple[str, ...]) ->
         members.start(rule, rule.vnas_named(vnas), list(command), members.user_named(user) if user else None)
 
 
-@click.command()
+@click.command(context_settings=CONTEXT)
 @_vnas
 @_instance
 @click.option(
@@ -162,14 +170,9 @@ def attach(vnas: str, instance: str, cgroup: Path | None, unit: str | None, pid:
             members.attach_cgroup(rule, number, place.resolve())
 
 
-@click.group()
+@click.group(epilog=_ADDR_EPILOG, context_settings=CONTEXT)
 def addr() -> None:
-    r"""Bring an address up for a VNAS, or take it away.
-
-    \b
-    vnasfast addr add 192.0.2.7/24 dev eth0 --vnas blue
-    vnasfast addr del 192.0.2.7 --vnas blue
-    """
+    """Bring an address up for a VNAS, or take it away."""
 
 
 @addr.command("add")
@@ -179,7 +182,7 @@ def addr() -> None:
 @_vnas
 @_instance
 def add(address: str, dev: str, interface: str, vnas: str, instance: str) -> None:
-    """Bring an address up on an interface, and register it (the source's interface validation)."""
+    """Bring an address up on an interface, and register it."""
     with plain_errors():
         rule, parsed = Rule(instance), _address(address)
         rule.require_here()
@@ -192,7 +195,7 @@ def add(address: str, dev: str, interface: str, vnas: str, instance: str) -> Non
 @_vnas
 @_instance
 def delete(address: str, vnas: str, instance: str) -> None:
-    """Take an address down, if it is the VNAS's (the source's interface invalidation)."""
+    """Take an address down, if it is the VNAS's."""
     with plain_errors():
         rule, parsed = Rule(instance), _address(address)
         rule.require_here()
@@ -207,7 +210,7 @@ def _address(text: str) -> Any:
         raise InvalidValue(f"{text!r} is no address: write 192.0.2.7/24 or 2001:db8::7/64") from None
 
 
-@click.command()
+@click.command(context_settings=CONTEXT)
 @_tables
 @_instance
 def check(tables: Path, instance: str) -> None:

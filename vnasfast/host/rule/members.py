@@ -31,7 +31,7 @@ def user_named(name: str) -> User:
     except KeyError:
         if name.isdecimal():
             return User(name, int(name), int(name), "/")
-        raise InvalidValue(f"no user {name!r} here") from None
+        raise InvalidValue(f"no user {name!r} here: 'getent passwd' lists them, or give a number") from None
     return User(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
 
 
