@@ -32,7 +32,7 @@ def needs(problem: str) -> NoReturn:
     else:
         what = (
             "vnasfast was built without the kernel's part: apt-get install clang libbpf-dev, then"
-            " pip install --force-reinstall --no-deps vnasfast (in a checkout: pip install -e .)"
+            " pip install --force-reinstall --no-deps --no-cache-dir vnasfast (in a checkout: pip install -e .)"
         )
     raise RuleError(errno.ENOSYS, what)
 
