@@ -131,11 +131,21 @@ class World:
         """Run a command where the clients are."""
         return _run(self.clients, command, **options)
 
+    @property
+    def environment(self):
+        return os.environ | {"VNASFAST_INSTANCE": self.instance, "PYTHONPATH": str(HERE.parent)}
+
     def vnasfast(self, *arguments, **options):
         """Run vnasfast where the servers are."""
         command = (sys.executable, "-m", "vnasfast", *map(str, arguments))
-        environment = os.environ | {"VNASFAST_INSTANCE": self.instance, "PYTHONPATH": str(HERE.parent)}
-        return self.among_servers(*command, env=environment, **options)
+        return self.among_servers(*command, env=self.environment, **options)
+
+    def start_vnasfast(self, *arguments, **options):
+        """Start vnasfast where the servers are; it stays until it is ended."""
+        command = ("nsenter", f"--net=/run/netns/{self.servers}", sys.executable, "-m", "vnasfast")
+        process = subprocess.Popen([*command, *map(str, arguments)], env=self.environment, **options)
+        self.running.append(process)
+        return process
 
     def up(self, text=None, command="up"):
         """Bring a table file into the kernel."""
@@ -147,14 +157,8 @@ class World:
 
     def kill_up(self, seconds, *options):
         """Start up with the tables that are there, and kill it after so many seconds."""
-        killed = subprocess.Popen(
-            [
-                *("nsenter", f"--net=/run/netns/{self.servers}"),
-                *(sys.executable, "-m", "vnasfast", "up", str(self.folder / "tables.toml"), *options),
-            ],
-            env=os.environ | {"VNASFAST_INSTANCE": self.instance, "PYTHONPATH": str(HERE.parent)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+        killed = self.start_vnasfast(
+            *("up", self.folder / "tables.toml", *options), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         time.sleep(seconds)
         killed.kill()
@@ -182,7 +186,7 @@ class World:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"VNASFAST_INSTANCE": self.instance, "PYTHONPATH": str(HERE.parent)},
+            env=self.environment,
         )
         self.running.append(process)
         assert process.stdout.readline() == "ready\n"
@@ -205,7 +209,7 @@ class World:
                 *("--", *command),
             ],
             stdin=subprocess.DEVNULL,
-            env=os.environ | {"VNASFAST_INSTANCE": self.instance, "PYTHONPATH": str(HERE.parent)},
+            env=self.environment,
             **options,
         )
         self.running.append(process)

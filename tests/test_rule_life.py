@@ -1,6 +1,7 @@
 """The instance's life: up, reload, addresses that come and go, a killed process, processes taken over, down."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +16,6 @@ from rule_world import (
     CLIENT4,
     GREEN4,
     GREEN6,
-    HERE,
     NEEDS_KERNEL,
     RED4,
     SERVER,
@@ -165,14 +165,7 @@ def test_addresses_come_and_go(world):
 
 def test_addresses_that_others_take_away_are_followed(world):
     world.up(tables({"blue": (1, [BLUE4, BLUE4B])}))
-    follower = subprocess.Popen(
-        [
-            *("nsenter", f"--net=/run/netns/{world.servers}", sys.executable, "-m", "vnasfast", "up", "--follow"),
-            str(world.folder / "tables.toml"),
-        ],
-        env=os.environ | {"VNASFAST_INSTANCE": world.instance, "PYTHONPATH": str(HERE.parent)},
-    )
-    world.running.append(follower)
+    world.start_vnasfast("up", "--follow", world.folder / "tables.toml")
     bind = "made = socket.create_server(('', int(sys.argv[1])))\nprint(json.dumps(made.getsockname()[0]))"
     assert world.inside("blue", bind, "7001") == "0.0.0.0"
     time.sleep(1.5)
@@ -275,6 +268,15 @@ def test_status_names_sockets_processes_and_counters(world):
     shown = world.vnasfast("status").stdout
     assert "1 blue   10.77.0.11, 10.77.0.12, … (4)" in shown
     assert "2/s" not in world.vnasfast("top", "--times", "2", "--every", "0.1").stdout
+
+
+def test_top_ends_well_by_ctrl_c(world):
+    world.up()
+    top = world.start_vnasfast("top", "--every", "0.1", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert "addresses" in top.stdout.readline()
+    top.send_signal(signal.SIGINT)
+    _, said = top.communicate(timeout=20)
+    assert (top.returncode, said) == (0, "")
 
 
 def test_check_compares_the_kernel_with_the_tables(world):

@@ -1,5 +1,6 @@
 """``vnasfast up``, ``down``, ``reload``, ``status``, ``top``, ``run``, ``attach``, ``addr`` and ``check``."""
 
+import contextlib
 import json
 import sys
 import time
@@ -38,6 +39,11 @@ _vnas = click.option("--vnas", metavar="NAME", required=True, help="The VNAS's n
 _tables = click.argument("tables", metavar="TABLES", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
 
+def _until_interrupted() -> contextlib.suppress:
+    """Make Ctrl-C the right end of what has no other."""
+    return contextlib.suppress(KeyboardInterrupt)
+
+
 @click.command(context_settings=CONTEXT)
 @_tables
 @_instance
@@ -57,7 +63,8 @@ def up(tables: Path, instance: str, follow: bool) -> None:
         if follow:
             from vnasfast.host.rule import follow as following  # noqa: PLC0415
 
-            following.follow(rule)
+            with _until_interrupted():
+                following.follow(rule)
 
 
 @click.command(context_settings=CONTEXT)
@@ -108,7 +115,7 @@ def status(instance: str, as_json: bool, metrics: bool) -> None:
 @click.option("--times", metavar="N", type=click.IntRange(min=1), help="Show it N times. Default: until Ctrl-C.")
 def top(instance: str, every: float, times: int | None) -> None:
     """Show what comes to each VNAS, live."""
-    with plain_errors():
+    with plain_errors(), _until_interrupted():
         rule = Rule(instance)
         before: dict[int, Counts] = {}
         shown = 0
