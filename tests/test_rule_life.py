@@ -128,6 +128,21 @@ def test_sockets_outlive_the_address_that_any_became(world):
     assert world.ask_udp(BLUE4B, 53)[::3] == ["blue", BLUE4B]
 
 
+def test_an_address_that_comes_back_is_not_the_source_of_an_answer_to_another(world):
+    """The question waits while its VNAS gets a second address again, which the same client had asked before."""
+    both, one = {"blue": (1, [BLUE4, BLUE4B])}, {"blue": (1, [BLUE4])}
+    world.up(tables(both))
+    server = world.serve("blue", "udp:0.0.0.0:53")
+    with world.socket(socket.SOCK_DGRAM) as client:
+        assert world.ask_udp(BLUE4B, 53, client)[3] == BLUE4B
+        world.up(tables(one), command="reload")
+        server.send_signal(signal.SIGSTOP)
+        client.sendto(b"who?", (BLUE4, 53))
+        world.up(tables(both), command="reload")
+        server.send_signal(signal.SIGCONT)
+        assert client.recvfrom(200)[1][0] == BLUE4
+
+
 def test_vnases_without_addresses_have_their_loopback(world):
     world.up(tables({"blue": (1, []), "green": (2, [])}))
     for name in ("blue", "green"):

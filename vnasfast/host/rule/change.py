@@ -206,7 +206,8 @@ def renew(
         six = [address_key(address) for address in of_slot.get(slot, ()) if address.version == 6]
         renewed = VnasRow(
             vnas,
-            (FAMILY4 if len(four) > 1 else 0) | (FAMILY6 if len(six) > 1 else 0),
+            # Never less: what is asked meanwhile would not be remembered, and what is remembered would be wrong later.
+            row.several | (FAMILY4 if len(four) > 1 else 0) | (FAMILY6 if len(six) > 1 else 0),
             _bound(row.any4, four, address_key(loopback4(slot))),
             _bound(row.any6, six, _loopback6_key(slot)),
             four[0] if four else NO_ADDRESS,

@@ -24,7 +24,7 @@ struct owner {
  * an address in the family it is the VNAS's own loopback address. */
 struct vnas {
 	__u32 id;
-	__u32 several;             /* FAMILY4, FAMILY6: more than one address, so UDP answers need `asked` */
+	__u32 several;             /* FAMILY4, FAMILY6: more than one address, now or before, so UDP answers need `asked` */
 	struct address any4, any6; /* all zero: none */
 	struct address source4, source6;
 };
