@@ -59,17 +59,6 @@ def test_down_removes_what_a_killed_up_left(world):
     assert traces(world) == (0, [])
 
 
-def test_down_leaves_the_filters_of_others(world):
-    world.up()
-    program = f"/sys/fs/bpf/vnasfast/{world.instance}/programs/vnas_enter"
-    others = ("tc", "filter", "add", "dev", "srv", "egress", "bpf", "direct-action", "object-pinned", program)
-    made = world.among_servers(*others)
-    assert made.returncode == 0, made.stderr
-    assert world.vnasfast("down").returncode == 0
-    assert "vnas_enter" in world.among_servers("tc", "filter", "show", "dev", "srv", "egress").stdout
-    assert world.among_servers("tc", "filter", "show", "dev", "srv", "ingress").stdout == ""
-
-
 def test_down_says_what_it_had_to_leave(world):
     world.up()
     server = world.serve("blue", "tcp:0.0.0.0:80")

@@ -37,7 +37,9 @@ INGRESS = "vnas_enter"
 ITERATORS = ("vnas_enter_udp", "vnas_enter_tcp")
 LOOPBACK_DEVICE = 1
 
-_SK_LOOKUP = 36
+_SK_LOOKUP, _TCX_INGRESS = 36, 46
+#: A link at an interface's ingress; before there are only filters of clsact, which take twice as long for each packet.
+WITH_TCX = (6, 6)
 #: Program → BPF_CGROUP_…, in the order in which they are attached: nobody binds by a hook before sockets are members.
 CGROUP_PROGRAMS = {
     "vnas_create": 2,
@@ -237,7 +239,9 @@ class Rule:
         """Enter sockets on demand at each interface that has an address of a VNAS, and at loopback."""
         state = self.state()
         for index in sorted({LOOPBACK_DEVICE, *(owner.interface for owner in self.addresses().values())}):
-            if loader.attach_ingress(self.places.programs / INGRESS, index):
+            if requirements.kernel() >= WITH_TCX:
+                self._link(INGRESS, index, _TCX_INGRESS, self.places.links / f"{INGRESS}_{index}")
+            elif loader.attach_ingress(self.places.programs / INGRESS, index):
                 state["ingresses"].append(index)
         self.save_state(state)
 

@@ -37,11 +37,16 @@ def needs(problem: str) -> NoReturn:
     raise RuleError(errno.ENOSYS, what)
 
 
+def kernel() -> tuple[int, int]:
+    """Say the kernel's version; where its name has none, one that is new enough."""
+    version = re.match(r"(\d+)\.(\d+)", platform.release())
+    return (int(version[1]), int(version[2])) if version else OLDEST
+
+
 def check() -> None:
     """Refuse what can't work, before anything is changed."""
     release = platform.release()
-    version = re.match(r"(\d+)\.(\d+)", release)
-    if version and (int(version[1]), int(version[2])) < OLDEST:
+    if kernel() < OLDEST:
         raise RuleError(errno.ENOSYS, f"the kernel is {release}; 6.1 or later is needed")
     held = _capabilities()
     lacking = [name for bit, name in _CAPABILITIES.items() if not held >> bit & 1]

@@ -117,6 +117,12 @@ struct ports {
 	__be16 remote, local;
 };
 
+/* By TCP's flags: SYN without ACK. */
+static __always_inline bool asks_for_listener(__u8 flags)
+{
+	return (flags & 0x12) == 2;
+}
+
 SEC("tc")
 int vnas_enter(struct __sk_buff *skb)
 {
@@ -130,9 +136,12 @@ int vnas_enter(struct __sk_buff *skb)
 	__u8 protocol;
 
 	if (skb->protocol == bpf_htons(0x0800)) {
-		__u8 start[20];
+		__u8 start[34] = {}; /* with the flags of TCP, so that most packets take one call */
 
-		if (bpf_skb_load_bytes_relative(skb, 0, start, sizeof(start), BPF_HDR_START_NET))
+		if (bpf_skb_load_bytes_relative(skb, 0, start, sizeof(start), BPF_HDR_START_NET) &&
+		    bpf_skb_load_bytes_relative(skb, 0, start, 20, BPF_HDR_START_NET))
+			return -1;
+		if (start[9] == IPPROTO_TCP && start[0] == 0x45 && !asks_for_listener(start[33]))
 			return -1;
 		protocol = start[9];
 		offset = (start[0] & 15) * 4;
@@ -142,12 +151,15 @@ int vnas_enter(struct __sk_buff *skb)
 		local = ipv4(*(__be32 *)(start + 16));
 		endpoint.family = FAMILY4;
 	} else if (skb->protocol == bpf_htons(0x86dd)) {
-		__u32 start[10];
+		__u32 start[14] = {};
 
-		if (bpf_skb_load_bytes_relative(skb, 0, start, sizeof(start), BPF_HDR_START_NET))
+		if (bpf_skb_load_bytes_relative(skb, 0, start, sizeof(start), BPF_HDR_START_NET) &&
+		    bpf_skb_load_bytes_relative(skb, 0, start, 40, BPF_HDR_START_NET))
 			return -1;
 		protocol = ((__u8 *)start)[6];
-		offset = sizeof(start);
+		offset = 40;
+		if (protocol == IPPROTO_TCP && !asks_for_listener(((__u8 *)start)[53]))
+			return -1;
 		__builtin_memcpy(&remote, start + 2, sizeof(remote));
 		__builtin_memcpy(&local, start + 6, sizeof(local));
 		endpoint.family = FAMILY6;
@@ -157,8 +169,8 @@ int vnas_enter(struct __sk_buff *skb)
 	if (protocol == IPPROTO_TCP) {
 		__u8 flags;
 
-		if (bpf_skb_load_bytes_relative(skb, offset + 13, &flags, 1, BPF_HDR_START_NET) || (flags & 0x12) != 2)
-			return -1; /* only SYN without ACK asks for a listener */
+		if (bpf_skb_load_bytes_relative(skb, offset + 13, &flags, 1, BPF_HDR_START_NET) || !asks_for_listener(flags))
+			return -1;
 	} else if (protocol != IPPROTO_UDP) {
 		return -1;
 	}
