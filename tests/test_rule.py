@@ -83,6 +83,21 @@ def test_one_client_socket_is_answered_from_each_address_it_asks(world):
             assert world.ask_udp(address, 53, client)[3] == address
 
 
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+@pytest.mark.parametrize(("first", "address"), [("any", BLUE4B), ("specific", BLUE4B), ("specific", BLUE6B)])
+def test_a_specific_socket_receives_though_any_received_before(world, protocol, first, address):
+    other = {BLUE4B: BLUE4, BLUE6B: BLUE6}[address]
+    services = {"any": f"{protocol}:0.0.0.0:6010", "specific": f"{protocol}:{address}:6010"}
+    if address == BLUE6B:
+        services = {"any": f"{protocol}:[::]:6010:v6only", "specific": f"{protocol}:[{address}]:6010"}
+    servers = [world.serve("blue", services[name], name=name) for name in sorted(services, reverse=first == "specific")]
+    ask = world.ask_tcp if protocol == "tcp" else world.ask_udp
+    assert [ask(where, 6010)[0] for where in (other, address, other)] == ["any", "specific", "any"]
+    for server in servers:
+        server.kill()
+        server.wait()
+
+
 @pytest.mark.parametrize("address", [BLUE4, GREEN6])
 def test_what_no_socket_of_the_vnas_waits_for_is_refused(world, address):
     before = world.status()

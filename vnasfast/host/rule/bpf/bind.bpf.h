@@ -21,6 +21,20 @@ static __always_inline bool is_group(const struct address *address)
 	return bpf_ntohl(address->word[0]) >> 24 == 0xff;
 }
 
+/* Allow a bind to one address, and note it. */
+static __always_inline int allow_bound(struct bpf_sock_addr *ctx, __u32 slot, const struct address *address)
+{
+	struct endpoint endpoint = {.vnas = slot, .protocol = IPPROTO_UDP, .address = *address};
+	__u8 noted = 1;
+
+	if (ctx->protocol == IPPROTO_UDP) {
+		endpoint.port = bpf_ntohs(ctx->user_port);
+		endpoint.family = is_ipv4(address) ? FAMILY4 : FAMILY6;
+		bpf_map_update_elem(&bound, &endpoint, &noted, BPF_ANY);
+	}
+	return ALLOW;
+}
+
 SEC("cgroup/bind4")
 int vnas_bind4(struct bpf_sock_addr *ctx)
 {
@@ -45,12 +59,13 @@ int vnas_bind4(struct bpf_sock_addr *ctx)
 	if (is_loopback4(address.word[3])) {
 		if (bpf_ntohl(address.word[3]) - 0x7f000001 > 253) /* 127.0.0.1 to 127.0.0.254 */
 			return refuse(slot, EADDRNOTAVAIL);
-		ctx->user_ip4 = own_loopback4(slot, address.word[3]);
-		return ALLOW;
+		address.word[3] = own_loopback4(slot, address.word[3]);
+		ctx->user_ip4 = address.word[3];
+		return allow_bound(ctx, slot, &address);
 	}
 	if (!is_group(&address) && !owns(slot, &address))
 		return refuse(slot, EADDRNOTAVAIL);
-	return ALLOW;
+	return allow_bound(ctx, slot, &address);
 }
 
 static __always_inline struct address user_address6(struct bpf_sock_addr *ctx)
@@ -103,17 +118,18 @@ int vnas_bind6(struct bpf_sock_addr *ctx)
 	if (is_loopback6(&address)) {
 		own = own_loopback6(slot);
 		set_user_address6(ctx, &own);
-		return ALLOW;
+		return allow_bound(ctx, slot, &own);
 	}
 	if (is_ipv4(&address) && is_loopback4(address.word[3])) {
 		if (bpf_ntohl(address.word[3]) - 0x7f000001 > 253)
 			return refuse(slot, EADDRNOTAVAIL);
-		ctx->user_ip6[3] = own_loopback4(slot, address.word[3]);
-		return ALLOW;
+		address.word[3] = own_loopback4(slot, address.word[3]);
+		ctx->user_ip6[3] = address.word[3];
+		return allow_bound(ctx, slot, &address);
 	}
 	if (!is_group(&address) && !owns(slot, &address))
 		return refuse(slot, EADDRNOTAVAIL);
-	return ALLOW;
+	return allow_bound(ctx, slot, &address);
 }
 
 /* Is the socket still bound to ANY in its process's eyes? Once connected, the kernel names the address it is connected from. */

@@ -42,6 +42,9 @@ int vnas_dispatch(struct bpf_sk_lookup *ctx)
 	slot = owner ? owner->vnas : loopback_owner(&local);
 	if (!slot)
 		return SK_PASS; /* of no VNAS: as without us */
+	busy = bpf_map_lookup_elem(&asking, &first);
+	if (busy && *busy)
+		return SK_PASS;
 
 	endpoint.vnas = slot;
 	endpoint.port = ctx->local_port;
@@ -54,9 +57,6 @@ int vnas_dispatch(struct bpf_sk_lookup *ctx)
 		sk = waiting(&endpoint);
 	}
 	if (!sk) {
-		busy = bpf_map_lookup_elem(&asking, &first);
-		if (busy && *busy)
-			return SK_PASS;
 		COUNT(slot, no_socket);
 		return SK_DROP;
 	}

@@ -186,7 +186,7 @@ int vnas_enter(struct __sk_buff *skb)
 	endpoint.protocol = protocol;
 	endpoint.address = local;
 	sk = waiting(&endpoint);
-	if (!sk) {
+	if (!sk && !(protocol == IPPROTO_UDP && bpf_map_lookup_elem(&bound, &endpoint))) {
 		endpoint.address = zero;
 		sk = waiting(&endpoint);
 	}

@@ -100,6 +100,14 @@ struct {
 	__type(value, __u64);
 } sockets SEC(".maps");
 
+/* Where UDP sockets were bound to one address: these must be looked for, even if the table has one on ANY. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 16);
+	__type(key, struct endpoint);
+	__type(value, __u8);
+} bound SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
