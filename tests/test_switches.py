@@ -159,8 +159,7 @@ def hold(machine: Any) -> None:
 )
 def test_a_look_is_of_one_moment(look: Callable[[Any], None]) -> None:
     changing = Changing()
-    # Twice each: once with fewer rows than before, once with more.
-    for number, n_before, _ in product(range(1, 12), range(2), range(2)):
+    for number, n_before in product(range(1, 60), range(2)):
         with changing.at_collection(number, n_before):
             look(changing.machine)
             hold(changing.machine)

@@ -230,6 +230,8 @@ def restore_linux(Tables tables not None, histories):
         if (table.sockets[socket].port_list != table.sockets[<int32_t>row[0]].port_list
                 or not alike(&table.sockets[socket], &table.sockets[<int32_t>row[0]])):
             raise InvalidValue(f"the sockets of group {row[3]} can't share a port: they differ in more than their process", row[0])
+    by_place = sorted(histories, key=lambda row: row[1])
+    by_connecting = sorted(histories, key=lambda row: row[2])
     pthread_rwlock_wrlock(&tables.changing)
     try:
         for row in histories:
@@ -239,12 +241,12 @@ def restore_linux(Tables tables not None, histories):
             group_join(table, row[0], table.sockets[socket].group if socket != row[0] else -1)
             group = table.sockets[socket].group
             table.groups[group].has_connections = table.groups[group].has_connections or row[5]
-        for row in sorted(histories, key=lambda row: row[1]):
+        for row in by_place:
             socket = row[0]
             if table.sockets[socket].chain >= 0:
                 chain_unlink(table, socket)
                 chain_put(table, table.sockets[socket].chain, socket, True)
-        for row in sorted(histories, key=lambda row: row[2]):
+        for row in by_connecting:
             socket = row[0]
             if table.sockets[socket].connected != 0:
                 table.last_connected += 1

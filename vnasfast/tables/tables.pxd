@@ -94,8 +94,8 @@ cdef class Tables:
     # and `changing` for writing, so what runs under the GIL, or in such a section, may read without it.
     #
     # Python code may let another thread have the GIL, and any new object that holds others may run Python code, since CPython 3.11
-    # collects garbage there. So nobody makes an object, not even an exception, while holding `changing`: a thread that got the GIL
-    # would wait for the lock, and this one for the GIL. And who reads makes none between the begin of what it says and the end.
+    # collects garbage there. So nobody makes an object, not even an exception but MemoryError, while holding `changing`: a thread that
+    # got the GIL would wait for the lock, and this one for the GIL. And who reads makes none between the begin of what it says and the end.
     cdef pthread_rwlock_t changing
     # Guards counters and remembered fragments, which dispatch itself changes. Taken after `changing` where both are.
     cdef pthread_mutex_t counting

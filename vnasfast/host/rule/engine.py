@@ -38,7 +38,7 @@ ITERATORS = ("vnas_enter_udp", "vnas_enter_tcp")
 LOOPBACK_DEVICE = 1
 
 _SK_LOOKUP, _TCX_INGRESS = 36, 46
-#: A link at an interface's ingress; before there are only filters of clsact, which take twice as long for each packet.
+#: A link at an interface's ingress, which ends with the last that holds it; before there are only filters of clsact.
 WITH_TCX = (6, 6)
 #: Program → BPF_CGROUP_…, in the order in which they are attached: nobody binds by a hook before sockets are members.
 CGROUP_PROGRAMS = {
