@@ -26,7 +26,7 @@ VNASES = {
     "green": (2, [GREEN4, GREEN6]),
     "red": (3, [RED4, RED6]),
 }
-_CLONE_NEWNET = 0x40000000
+CLONE_NEWNET = 0x40000000
 _numbers = iter(range(10_000))
 
 
@@ -225,7 +225,7 @@ class World:
         def make():
             libc = ctypes.CDLL(None, use_errno=True)
             with open(f"/run/netns/{where or self.clients}", "rb") as namespace:
-                assert libc.setns(namespace.fileno(), _CLONE_NEWNET) == 0
+                assert libc.setns(namespace.fileno(), CLONE_NEWNET) == 0
             made.append(socket.socket(family, kind))
 
         thread = threading.Thread(target=make)

@@ -160,7 +160,6 @@ def _remove_vnases(rule: Rule, gone: Mapping[int, int]) -> list[str]:
         if place.is_dir():
             rule.map("cgroups").delete(CGROUP.pack(cgroup_id(place)))
         rule.map("vnases").delete(SLOT.pack(slot))
-        rule.map("counters").delete(SLOT.pack(slot))
         interfaces.remove(loopback6(slot), 128, LOOPBACK_DEVICE)
         changes += [f"VNAS {rule.name_of(vnas)} is gone", *remove_cgroup(place)]
     state = rule.state()

@@ -33,7 +33,7 @@ else:
     _problem = None
 
 DISPATCH = "vnas_dispatch"
-INGRESS = "vnas_enter"
+INGRESS, INGRESS_ETHERNET = "vnas_enter", "vnas_enter_eth"
 ITERATORS = ("vnas_enter_udp", "vnas_enter_tcp")
 LOOPBACK_DEVICE = 1
 
@@ -239,9 +239,10 @@ class Rule:
         """Enter sockets on demand at each interface that has an address of a VNAS, and at loopback."""
         state = self.state()
         for index in sorted({LOOPBACK_DEVICE, *(owner.interface for owner in self.addresses().values())}):
+            program = INGRESS_ETHERNET if interfaces.is_ethernet(index) else INGRESS
             if requirements.kernel() >= WITH_TCX:
-                self._link(INGRESS, index, _TCX_INGRESS, self.places.links / f"{INGRESS}_{index}")
-            elif loader.attach_ingress(self.places.programs / INGRESS, index):
+                self._link(program, index, _TCX_INGRESS, self.places.links / f"{INGRESS}_{index}")
+            elif loader.attach_ingress(self.places.programs / program, index):
                 state["ingresses"].append(index)
         self.save_state(state)
 

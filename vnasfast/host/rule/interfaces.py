@@ -1,6 +1,7 @@
 """Interfaces and their addresses, over rtnetlink: list, add, remove, follow."""
 
 import errno
+import fcntl
 import os
 import socket
 import struct
@@ -24,6 +25,9 @@ _NO_DUPLICATE_DETECTION = 2
 _FILTERS = struct.Struct("=BxxxiIII")  # tcmsg
 _NEW_FILTER, _GET_FILTERS = 44, 46
 _CLSACT = (0xFFFFFFF2, 0xFFFFFFF3)
+_INTERFACE = struct.Struct("=16sH22x")  # ifreq
+_HARDWARE = 0x8927  # SIOCGIFHWADDR
+_ETHERNET = {1, 772}  # ARPHRD_ETHER, ARPHRD_LOOPBACK
 _GROUPS = 0x10 | 0x100  # RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
 
 
@@ -50,6 +54,14 @@ def index_of(interface: str) -> int:
     except OSError:
         names = ", ".join(name for _, name in socket.if_nameindex())
         raise RuleError(errno.ENODEV, f"no interface {name} here; there are {names}") from None
+
+
+def is_ethernet(interface: int) -> bool:
+    """Tell whether what arrives there begins with Ethernet's 14 bytes."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+        asked = _INTERFACE.pack(socket.if_indextoname(interface).encode(), 0)
+        _, kind = _INTERFACE.unpack(fcntl.ioctl(channel, _HARDWARE, asked))
+    return kind in _ETHERNET
 
 
 def all_held() -> list[Held]:

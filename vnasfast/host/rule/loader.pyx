@@ -57,7 +57,7 @@ cdef extern from "<bpf/bpf.h>" nogil:
 
 cdef enum:
     BPF_TRACE_ITER = 28
-    PERCPU_HASH = 5
+    PERCPU_ARRAY = 6
     SOCKHASH = 18
 
 
@@ -230,7 +230,7 @@ cdef class Map:
         self.key_size = info.key_size
         self.value_size = info.value_size
         self.max_entries = info.max_entries
-        if info.type == PERCPU_HASH:
+        if info.type == PERCPU_ARRAY:
             self.value_size *= <uint32_t>libbpf_num_possible_cpus()
 
     def __dealloc__(self):

@@ -27,6 +27,7 @@ static __always_inline int allow_bound(struct bpf_sock_addr *ctx, __u32 slot, co
 	struct endpoint endpoint = {.vnas = slot, .protocol = IPPROTO_UDP, .address = *address};
 	__u8 noted = 1;
 
+	note_specific(&endpoint);
 	if (ctx->protocol == IPPROTO_UDP) {
 		endpoint.port = bpf_ntohs(ctx->user_port);
 		endpoint.family = is_ipv4(address) ? FAMILY4 : FAMILY6;

@@ -51,7 +51,7 @@ int vnas_dispatch(struct bpf_sk_lookup *ctx)
 	endpoint.protocol = ctx->protocol;
 	endpoint.family = ctx->family == AF_INET ? FAMILY4 : FAMILY6;
 	endpoint.address = local;
-	sk = waiting(&endpoint);
+	sk = has_specifics(slot) ? waiting(&endpoint) : NULL;
 	if (!sk) {
 		endpoint.address = zero;
 		sk = waiting(&endpoint);

@@ -18,6 +18,8 @@
 #define TCP_ESTABLISHED 1
 #define TCP_CLOSE 7
 #define TCP_LISTEN 10
+#define ETHERNET_HEADER 14
+#define DROP 2 /* TC_ACT_SHOT */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -60,15 +62,25 @@ struct sock_common {
 	__u16 skc_num;
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
+	unsigned char skc_reuseport : 1;
 	unsigned char skc_ipv6only : 1;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_rcv_saddr;
 };
 
+struct sock_reuseport {
+	__u16 num_socks;
+};
+
 struct sock {
 	struct sock_common __sk_common;
 	__u16 sk_protocol;
+	struct sock_reuseport *sk_reuseport_cb;
 	struct sock_cgroup_data sk_cgrp_data;
+};
+
+struct tcp_sock {
+	__u8 bpf_sock_ops_cb_flags;
 };
 
 struct ipv6_pinfo {

@@ -219,11 +219,15 @@ int vnas_recvmsg6(struct bpf_sock_addr *ctx)
 SEC("cgroup_skb/egress")
 int vnas_leave(struct __sk_buff *skb)
 {
+	const __u8 *header = (const __u8 *)(long)skb->data;
 	struct bpf_sock *sk = skb->sk;
 	struct address source;
 	struct member *member;
 	__be32 ip;
 
+	if (header + 20 <= (const __u8 *)(long)skb->data_end &&
+	    header[skb->protocol == bpf_htons(0x0800) ? 9 : 6] == IPPROTO_TCP)
+		return 1;
 	sk = sk ? bpf_sk_fullsock(sk) : NULL;
 	if (!sk || sk->protocol != IPPROTO_UDP || sk->state != TCP_ESTABLISHED)
 		return 1;
