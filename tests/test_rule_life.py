@@ -167,6 +167,25 @@ def test_addresses_come_and_go(world):
     assert world.status()["blue"]["addresses"] == [BLUE4]
 
 
+def test_an_interface_that_is_gone_hinders_neither_reload_nor_down(world):
+    for name in ("gone1", "gone2"):
+        world.among_servers("ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p", check=True)
+    rows = {
+        name: f'[[addresses]]\naddress = "10.9{n}.0.1"\nvnas = 1\ninterface = "gone{n}"\n'
+        for n, name in ((1, "one"), (2, "two"))
+    }
+    world.up(tables(more=rows["one"] + rows["two"]))
+    world.serve("blue", "tcp:0.0.0.0:80")
+    world.among_servers("ip", "link", "del", "gone1", check=True)
+    assert world.vnasfast("status").returncode == 0
+    assert "10.91.0.1" in world.up(tables(more=rows["two"]), command="reload")
+    assert world.ask_tcp(BLUE4, 80)[0] == "blue"
+    world.among_servers("ip", "link", "del", "gone2", check=True)
+    made = world.vnasfast("down")
+    assert made.returncode == 0, made.stderr
+    assert not os.path.exists(f"/sys/fs/bpf/vnasfast/{world.instance}")
+
+
 def test_addresses_that_others_take_away_are_followed(world):
     world.up(tables({"blue": (1, [BLUE4, BLUE4B])}))
     world.start_vnasfast("up", "--follow", world.folder / "tables.toml")

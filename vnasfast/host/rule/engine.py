@@ -238,7 +238,8 @@ class Rule:
     def attach_to_interfaces(self) -> None:
         """Enter sockets on demand at each interface that has an address of a VNAS, and at loopback."""
         state = self.state()
-        for index in sorted({LOOPBACK_DEVICE, *(owner.interface for owner in self.addresses().values())}):
+        wanted = {LOOPBACK_DEVICE, *(owner.interface for owner in self.addresses().values())}
+        for index in sorted(wanted & {index for index, _ in socket.if_nameindex()}):
             program = INGRESS_ETHERNET if interfaces.is_ethernet(index) else INGRESS
             if requirements.kernel() >= WITH_TCX:
                 self._link(program, index, _TCX_INGRESS, self.places.links / f"{INGRESS}_{index}")

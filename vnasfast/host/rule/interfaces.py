@@ -85,12 +85,12 @@ def add(address: IPAddress, length: int, interface: int) -> bool:
 
     An IPv6 address is deprecated from the start, so that processes of no VNAS do not take it for a source of their own.
     """
-    return _ask(address, length, interface, _NEW, _EXCLUSIVE_CREATE, errno.EEXIST)
+    return _ask(address, length, interface, _NEW, _EXCLUSIVE_CREATE, {errno.EEXIST})
 
 
 def remove(address: IPAddress, length: int, interface: int) -> bool:
-    """Take an address from an interface; False if it does not have it."""
-    return _ask(address, length, interface, _DELETE, 0, errno.EADDRNOTAVAIL)
+    """Take an address from an interface; False if it does not have it, or is gone itself."""
+    return _ask(address, length, interface, _DELETE, 0, {errno.EADDRNOTAVAIL, errno.ENODEV})
 
 
 def has_filters(interface: int) -> bool:
@@ -124,7 +124,7 @@ def _open(groups: int = 0) -> socket.socket:
     return channel
 
 
-def _ask(address: IPAddress, length: int, interface: int, kind: int, flags: int, no_change: int) -> bool:
+def _ask(address: IPAddress, length: int, interface: int, kind: int, flags: int, no_change: set[int]) -> bool:
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     body = _ADDRESS.pack(family, length, _NO_DUPLICATE_DETECTION if address.version == 6 else 0, 0, interface)
     for attribute in (_IFA_LOCAL, _IFA_ADDRESS):
@@ -136,7 +136,7 @@ def _ask(address: IPAddress, length: int, interface: int, kind: int, flags: int,
         for answer, content in _messages(channel):
             if answer == _ERROR:
                 error = -struct.unpack_from("=i", content)[0]
-                if error == no_change:
+                if error in no_change:
                     return False
                 if error:
                     doing = "add" if kind == _NEW else "remove"
