@@ -41,7 +41,7 @@ def test_a_consumer_in_cython(tmp_path):
     subprocess.run(
         [sys.executable, "-m", "Cython.Build.Cythonize", "-i", "-q", "consumer.pyx"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": root, "CFLAGS": "-O0"},
+        env={**os.environ, "PYTHONPATH": root, "CFLAGS": "-O0 -g0"},
         check=True,
     )
     (built,) = tmp_path.glob("consumer*.so")

@@ -46,7 +46,7 @@ SETUP = """
     from Cython.Build import cythonize
     from setuptools import Extension, setup
 
-    consumer = Extension("consumer", ["consumer.pyx"], extra_compile_args=["-Wall", "-Werror"])
+    consumer = Extension("consumer", ["consumer.pyx"], extra_compile_args=["-Wall", "-Werror", "-g0"])
     setup(ext_modules=cythonize([consumer]))
 """
 
