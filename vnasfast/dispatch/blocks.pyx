@@ -1,7 +1,6 @@
 """Blocks of parsed keys to sockets: the nogil loops beside changes of the tables, and counting."""
 
-from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 from vnasfast.dispatch.steps cimport dispatch_key
 from vnasfast.parse.plain cimport BLOCK, widen_key
@@ -11,12 +10,12 @@ from vnasfast.tables.plane cimport VnasPlane
 from vnasfast.tables.readers cimport atomic_load, readers_enter, readers_leave
 from vnasfast.tables.sockets cimport NO_PROTOCOL, endpoint_tag, port_find, protocol_number, usage_room
 from vnasfast.tables.tables cimport (
-    CLOSED, N_OUTCOMES, MachineTables, Tables, pthread_mutex_lock, pthread_mutex_unlock, pthread_rwlock_rdlock,
+    CLOSED, MachineTables, Tables, pthread_mutex_lock, pthread_mutex_unlock, pthread_rwlock_rdlock,
     pthread_rwlock_unlock,
 )
 from vnasfast.tables.tally cimport Tally, tally_add_to, tally_count, tally_reserve
-from vnasfast.tables.usage cimport Usage, usage_add, usage_count, usage_span
-from vnasfast.typedefs cimport DELIVERED, FlowKey, FlowKeyIpv4
+from vnasfast.tables.usage cimport usage_count_many
+from vnasfast.typedefs cimport FlowKey, FlowKeyIpv4
 from vnasfast.vector cimport vector_path
 
 cdef extern from "vnasfast/dispatch/lookup.h":
@@ -36,26 +35,6 @@ cdef extern from *:
     #define vnas_prefetch(address) do { __builtin_prefetch(address); __asm__ volatile(""); } while (0)
     """
     void prefetch "vnas_prefetch"(const void* address) noexcept nogil
-
-cdef extern from *:
-    """
-    /* Count packets without times, to rows of four words that begin with packets and bytes; the sum of the bytes. Each word is one
-       addition in memory: GCC would first put both into a vector, 14 instructions a packet instead of 7. */
-    static inline uint64_t vnas_count_bytes(void *rows, const int32_t *results, const uint32_t *lengths, size_t n)
-    {
-        uint64_t sum = 0;
-    #pragma GCC unroll 4
-        for (size_t i = 0; i < n; i++) {
-            uint64_t *row = (uint64_t *)rows + 4 * (ptrdiff_t)results[i], length = lengths[i];
-            row[0] += 1;
-            __asm__("" : "+m"(row[0]));
-            row[1] += length;
-            sum += length;
-        }
-        return sum;
-    }
-    """
-    uint64_t count_bytes "vnas_count_bytes"(Usage* rows, const int32_t* results, const uint32_t* lengths, size_t n) noexcept nogil
 
 cdef enum:
     AHEAD = 32          # keys warmed together: as many lines in flight as a core keeps
@@ -184,7 +163,7 @@ cdef bint closed_meanwhile(Tables tables, uint64_t before, const int32_t* result
 
 
 cdef bint count_apart(Tables tables, uint64_t before, const int32_t* results, size_t n, const uint32_t* wire_lengths,
-                      const int64_t* times_ns, Tally* tally) noexcept nogil:
+                      const int64_t* times_ns, Tally* tally, size_t* missed) noexcept nogil:
     """Count to a tally; False, and nothing is counted, where a socket closed since `before`, or the tally has no room.
 
     A socket that closes from here on takes from the tally what was counted to it: whoever closes it says so in `n_closed`, and
@@ -194,7 +173,7 @@ cdef bint count_apart(Tables tables, uint64_t before, const int32_t* results, si
     pthread_mutex_lock(&tally.lock)
     possible = atomic_load(tables.n_closed) == before and <size_t>atomic_load(tables.c.sockets.pool.n_rows) <= tally.capacity
     if possible:
-        tally_count(tally, results, n, wire_lengths, times_ns)
+        missed[0] = tally_count(tally, results, n, wire_lengths, times_ns)
     pthread_mutex_unlock(&tally.lock)
     return possible
 
@@ -227,22 +206,22 @@ cdef size_t dispatch_and_count(Tables tables, const KeyLists* keys, int32_t* res
     """The same, and count. A packet's socket must not close before the packet is counted: where one did, all is done again while
     changes wait.
     """
-    cdef size_t n = keys.n_narrow + keys.n_wide, missed
+    cdef size_t n = keys.n_narrow + keys.n_wide, missed = 0
     cdef uint64_t before = atomic_load(tables.n_closed)
     answer_lists(tables, keys, results, False)
-    if tally != NULL and count_apart(tables, before, results, n, wire_lengths, times_ns, tally):
-        return n_missed(results, n)
+    if tally != NULL and count_apart(tables, before, results, n, wire_lengths, times_ns, tally, &missed):
+        return missed
     pthread_mutex_lock(&tables.counting)
     if closed_meanwhile(tables, before, results, n):
         pthread_mutex_unlock(&tables.counting)
         pthread_rwlock_rdlock(&tables.changing)
         answer_lists(tables, keys, results, True)
         pthread_mutex_lock(&tables.counting)
-        missed = account_results(&tables.c, results, n, wire_lengths, times_ns)
+        missed = count_here(&tables.c, results, n, wire_lengths, times_ns)
         pthread_mutex_unlock(&tables.counting)
         pthread_rwlock_unlock(&tables.changing)
     else:
-        missed = account_results(&tables.c, results, n, wire_lengths, times_ns)
+        missed = count_here(&tables.c, results, n, wire_lengths, times_ns)
         pthread_mutex_unlock(&tables.counting)
     return missed
 
@@ -258,7 +237,7 @@ cdef void dispatch_with_vnases(Tables tables, const FlowKey* keys, size_t n, int
         vnases[i] = tables.c.vnases.rows[vnas].id if vnas >= 0 else -1
     if count:
         pthread_mutex_lock(&tables.counting)
-        account_results(&tables.c, results, n, wire_lengths, times_ns)
+        count_here(&tables.c, results, n, wire_lengths, times_ns)
         pthread_mutex_unlock(&tables.counting)
     pthread_rwlock_unlock(&tables.changing)
 
@@ -270,41 +249,8 @@ cdef size_t n_missed(const int32_t* results, size_t n) noexcept nogil:
     return missed
 
 
-cdef size_t account_results(MachineTables* tables, const int32_t* results, size_t n, const uint32_t* wire_lengths,
-                            const int64_t* times_ns) noexcept nogil:
-    """Count a block's packets; how many reached no socket. The caller holds `counting`.
-
-    No branch depends on where a packet went: an outcome is the number of a row before those of the sockets, which is then
-    added to its outcome's. Three instructions a packet less than one that tells them apart, and no guess that fails.
-    """
-    cdef Usage* usage = tables.sockets.usage
-    cdef Usage* row
-    cdef Usage* delivered = &tables.outcomes[DELIVERED]
-    cdef size_t i
-    cdef int outcome
-    cdef uint64_t n_bytes = 0, missed = 0, missed_bytes = 0
-    cdef int64_t first_ns = INT64_MAX, last_ns = INT64_MIN
-    if times_ns != NULL:
-        for i in range(n):
-            usage_count(&usage[results[i]], wire_lengths[i] if wire_lengths != NULL else 0, times_ns[i])
-            n_bytes += wire_lengths[i] if wire_lengths != NULL else 0
-            if results[i] >= 0 and times_ns[i] != 0:
-                first_ns = min(first_ns, times_ns[i])
-                last_ns = max(last_ns, times_ns[i])
-    elif wire_lengths != NULL:
-        n_bytes = count_bytes(usage, results, wire_lengths, n)
-    else:
-        for i in range(n):
-            usage[results[i]].packets += 1
-    for outcome in range(1, N_OUTCOMES):
-        row = usage - outcome
-        if row.packets != 0:
-            missed += row.packets
-            missed_bytes += row.bytes
-            usage_add(&tables.outcomes[outcome], row)
-            memset(row, 0, sizeof(Usage))
-    delivered.packets += n - missed
-    delivered.bytes += n_bytes - missed_bytes
-    if first_ns <= last_ns:
-        usage_span(delivered, first_ns, last_ns)
-    return missed
+cdef size_t count_here(MachineTables* tables, const int32_t* results, size_t n, const uint32_t* wire_lengths,
+                       const int64_t* times_ns) noexcept nogil:
+    """Count a block's packets to the tables; how many reached no socket. The caller holds `counting`."""
+    return usage_count_many(
+        tables.sockets.usage, tables.outcomes, results, n, wire_lengths, times_ns, NULL, NULL)

@@ -8,7 +8,8 @@ from libc.string cimport memcmp, memcpy, memset
 from vnasfast.parse.link cimport link_read
 from vnasfast.tables.addresses cimport address_find
 from vnasfast.tables.hashing cimport HashSeed, hash_address, load64
-from vnasfast.tables.tables cimport N_OUTCOMES, MachineTables
+from vnasfast.tables.tables cimport MachineTables
+from vnasfast.tables.usage cimport N_OUTCOMES
 from vnasfast.typedefs cimport NO_PORT, NO_SOCKET, NO_VNAS, NOT_IP, UNKNOWN_SOURCE, FlowKey
 
 cdef enum:

@@ -11,7 +11,7 @@ from libc.string cimport memcpy, memset
 
 from vnasfast.replay.misses cimport MISS_ROWS, MissKey, MissRow, Misses, misses_add
 from vnasfast.tables.hashing cimport hash_seed
-from vnasfast.tables.tables cimport N_OUTCOMES
+from vnasfast.tables.usage cimport N_OUTCOMES
 from vnasfast.typedefs cimport NO_VNAS
 
 

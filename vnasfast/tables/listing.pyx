@@ -9,8 +9,8 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from vnasfast.tables.sockets cimport Endpoint, shares_port
-from vnasfast.tables.tables cimport N_OUTCOMES, Tables, address_bytes, endpoint_of
-from vnasfast.tables.usage cimport Usage, usage_add
+from vnasfast.tables.tables cimport Tables, address_bytes, endpoint_of
+from vnasfast.tables.usage cimport N_OUTCOMES, Usage, usage_add
 
 from vnasfast.tables.rows import Usage as UsageRow
 

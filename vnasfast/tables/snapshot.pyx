@@ -17,9 +17,9 @@ from vnasfast.tables.plane cimport (
 )
 from vnasfast.tables.processes cimport ProcessRow
 from vnasfast.tables.routes cimport RouteRow
-from vnasfast.tables.sockets cimport N_PROTOCOLS, ROWS_BEFORE, Endpoint, PortRow, SocketRow
+from vnasfast.tables.sockets cimport N_PROTOCOLS, Endpoint, PortRow, SocketRow
 from vnasfast.tables.tables cimport MachineTables, Tables, members_of, tables_free
-from vnasfast.tables.usage cimport Usage
+from vnasfast.tables.usage cimport ROWS_BEFORE, Usage
 from vnasfast.tables.vnases cimport VnasRow
 
 from vnasfast.errors import FrozenError, InvalidValue, SnapshotError

@@ -18,12 +18,11 @@ from vnasfast.tables.hashing cimport HashSeed, hash_address
 from vnasfast.tables.index cimport HashIndex, RowPool, index_home, index_tag
 from vnasfast.tables.plane cimport Plane
 from vnasfast.tables.processes cimport ProcessTable
-from vnasfast.tables.usage cimport Usage
+from vnasfast.tables.usage cimport ROWS_BEFORE, Usage
 
 cdef enum:
     N_PROTOCOLS = 5
     NO_PROTOCOL = 255
-    ROWS_BEFORE = 16                # counters before those of socket 0: a block's misses go to usage[outcome], which is negative
 
 cdef extern from *:
     """

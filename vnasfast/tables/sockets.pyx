@@ -18,7 +18,7 @@ from vnasfast.tables.ports cimport (
     answers_get, answers_put, answers_refresh, count_vnas, families_of, port_give, port_release, port_reserve, port_take,
 )
 from vnasfast.tables.processes cimport ProcessTable
-from vnasfast.tables.usage cimport Usage, usage_reserve
+from vnasfast.tables.usage cimport ROWS_BEFORE, Usage, usage_reserve
 from vnasfast.typedefs cimport NO_SOCKET
 
 cdef enum:

@@ -12,11 +12,10 @@ from vnasfast.tables.processes cimport ProcessTable
 from vnasfast.tables.routes cimport RoutingTable
 from vnasfast.tables.sockets cimport Endpoint, SocketTable
 from vnasfast.tables.tally cimport Tally, pthread_mutex_t
-from vnasfast.tables.usage cimport Usage
+from vnasfast.tables.usage cimport N_OUTCOMES, Usage
 from vnasfast.tables.vnases cimport VnasTable
 
 cdef enum:
-    N_OUTCOMES = 10
     CLOSED = 64
 
 cdef enum Refused:

@@ -5,31 +5,29 @@
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-from vnasfast.tables.usage cimport Usage
+from vnasfast.tables.usage cimport N_OUTCOMES, Usage
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_mutex_t:
         pass
 
-cdef enum:
-    TALLY_OUTCOMES = 10
-
 cdef struct Tally:
     pthread_mutex_t lock
-    Usage* usage                    # by socket
+    Usage* usage                    # by socket, behind ROWS_BEFORE others, as in the socket table
+    size_t usage_bytes
     int32_t* counted                # sockets whose usage is not zero; each once
     size_t n_counted
     size_t capacity                 # sockets that there is room for
-    Usage outcomes[TALLY_OUTCOMES]  # [-outcome]
+    Usage outcomes[N_OUTCOMES]      # [-outcome]
     Tally* following                # of the same tables
 
 cdef void tally_init(Tally* tally) noexcept nogil
 cdef void tally_free(Tally* tally) noexcept nogil
 # Makes room for `n` sockets; False without memory. While the tally is linked nowhere.
 cdef bint tally_reserve(Tally* tally, size_t n) noexcept nogil
-# Counts packets, to sockets below the capacity. The caller holds the tally's lock.
-cdef void tally_count(Tally* tally, const int32_t* results, size_t n, const uint32_t* wire_lengths,
-                      const int64_t* times_ns) noexcept nogil
+# Counts at most MOST_COUNTED packets, to sockets below the capacity; how many reached none. The caller holds the tally's lock.
+cdef size_t tally_count(Tally* tally, const int32_t* results, size_t n, const uint32_t* wire_lengths,
+                        const int64_t* times_ns) noexcept nogil
 # Adds all to the counters given, and is empty then. The caller holds what guards these, and nobody counts.
 cdef void tally_add_to(Tally* tally, Usage* sockets, Usage* outcomes) noexcept nogil
 # Moves what the tallies from `first` on counted to one socket. The caller holds what guards `usage` and the list.

@@ -1,10 +1,11 @@
 """Counters of one of several threads, added to the tables' counters at the end."""
 
-from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from vnasfast.tables.usage cimport Usage, usage_add, usage_count
+from vnasfast.tables.memory cimport enlarge, give_back
+from vnasfast.tables.usage cimport N_OUTCOMES, ROWS_BEFORE, Usage, usage_add, usage_count_many
 
 cdef extern from "<pthread.h>" nogil:
     int pthread_mutex_init(pthread_mutex_t* lock, const void* attributes) noexcept
@@ -18,60 +19,46 @@ cdef void tally_init(Tally* tally) noexcept nogil:
     pthread_mutex_init(&tally.lock, NULL)
 
 
-cdef void tally_free(Tally* tally) noexcept nogil:
-    pthread_mutex_destroy(&tally.lock)
-    free(tally.usage)
+cdef void give_rows_back(Tally* tally) noexcept nogil:
+    if tally.usage != NULL:
+        give_back(tally.usage - ROWS_BEFORE, tally.usage_bytes)
     free(tally.counted)
 
 
+cdef void tally_free(Tally* tally) noexcept nogil:
+    pthread_mutex_destroy(&tally.lock)
+    give_rows_back(tally)
+
+
 cdef bint tally_reserve(Tally* tally, size_t n) noexcept nogil:
+    cdef size_t n_bytes = (n + ROWS_BEFORE) * sizeof(Usage)
     cdef Usage* usage
     cdef int32_t* counted
     if n <= tally.capacity:
         return True
     # All zero, so nothing needs to be kept; and pages of sockets without packets are never touched.
-    usage = <Usage*>calloc(n, sizeof(Usage))
+    usage = <Usage*>enlarge(NULL, 0, n_bytes)
     counted = <int32_t*>malloc(n * sizeof(int32_t))
     if usage == NULL or counted == NULL:
-        free(usage)
+        if usage != NULL:
+            give_back(usage, n_bytes)
         free(counted)
         return False
-    free(tally.usage)
-    free(tally.counted)
-    tally.usage = usage
+    give_rows_back(tally)
+    tally.usage = usage + ROWS_BEFORE
+    tally.usage_bytes = n_bytes
     tally.counted = counted
     tally.capacity = n
     return True
 
 
-cdef void tally_count(Tally* tally, const int32_t* results, size_t n, const uint32_t* wire_lengths,
-                      const int64_t* times_ns) noexcept nogil:
-    cdef Usage delivered
-    cdef Usage* usage
-    cdef size_t i
-    cdef size_t n_counted = tally.n_counted
-    cdef uint64_t n_delivered = 0, delivered_bytes = 0
-    cdef int64_t first_ns = INT64_MAX, last_ns = INT64_MIN
-    for i in range(n):
-        if results[i] >= 0:
-            usage = &tally.usage[results[i]]
-            if usage.packets == 0:
-                tally.counted[n_counted] = results[i]
-                n_counted += 1
-            usage_count(usage, wire_lengths[i], times_ns[i])
-            n_delivered += 1
-            delivered_bytes += wire_lengths[i]
-            if times_ns[i] != 0:
-                first_ns = min(first_ns, times_ns[i])
-                last_ns = max(last_ns, times_ns[i])
-        else:
-            usage_count(&tally.outcomes[-results[i]], wire_lengths[i], times_ns[i])
-    tally.n_counted = n_counted
-    delivered.packets = n_delivered
-    delivered.bytes = delivered_bytes
-    delivered.first_ns = first_ns if first_ns <= last_ns else 0
-    delivered.last_ns = last_ns if first_ns <= last_ns else 0
-    usage_add(&tally.outcomes[0], &delivered)
+cdef size_t tally_count(Tally* tally, const int32_t* results, size_t n, const uint32_t* wire_lengths,
+                        const int64_t* times_ns) noexcept nogil:
+    cdef size_t n_fresh = 0
+    cdef size_t missed = usage_count_many(
+        tally.usage, tally.outcomes, results, n, wire_lengths, times_ns, tally.counted + tally.n_counted, &n_fresh)
+    tally.n_counted += n_fresh
+    return missed
 
 
 cdef void tally_add_to(Tally* tally, Usage* sockets, Usage* outcomes) noexcept nogil:
@@ -83,7 +70,7 @@ cdef void tally_add_to(Tally* tally, Usage* sockets, Usage* outcomes) noexcept n
         usage_add(&sockets[socket], &tally.usage[socket])
         memset(&tally.usage[socket], 0, sizeof(Usage))
     tally.n_counted = 0
-    for outcome in range(TALLY_OUTCOMES):
+    for outcome in range(N_OUTCOMES):
         usage_add(&outcomes[outcome], &tally.outcomes[outcome])
     memset(tally.outcomes, 0, sizeof(tally.outcomes))
 

@@ -1,6 +1,11 @@
 # The tables' "resources used" columns: what was dispatched to a row.
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+cdef enum:
+    N_OUTCOMES = 10
+    ROWS_BEFORE = 16    # counters before those of socket 0: a block's misses go to usage[outcome], which is negative
+    MOST_COUNTED = 512  # packets at a time
 
 cdef struct Usage:
     uint64_t packets
@@ -10,6 +15,12 @@ cdef struct Usage:
 
 # Room for n rows, zero until they are counted, in memory that grows without a copy; or MemoryError. Nobody may count meanwhile.
 cdef int usage_reserve(Usage** usage, size_t* n_bytes, size_t n) except -1
+
+# Counts at most MOST_COUNTED packets, each to rows[result], and then moves the rows before the first to `outcomes`, [-outcome], of which the
+# first has what was delivered. How many reached no socket. `wire_lengths` and `times_ns` are NULL where they are not known. `fresh` receives
+# the sockets that had no packet before, if there are times; it may be NULL.
+cdef size_t usage_count_many(Usage* rows, Usage* outcomes, const int32_t* results, size_t n, const uint32_t* wire_lengths,
+                             const int64_t* times_ns, int32_t* fresh, size_t* n_fresh) noexcept nogil
 
 cdef inline void usage_span(Usage* usage, int64_t first_ns, int64_t last_ns) noexcept nogil:
     """Take in what was counted between two times. Captures of several interfaces are not always in order: both ends are compared."""
