@@ -21,7 +21,7 @@ ALLOWED = {
     "errors": set(),
     "outcome": set(),
     "columns": {"dtypes", "errors"},
-    "capture": {"typedefs", "errors"},
+    "capture": {"typedefs", "errors", "vector"},
     "parse": {"typedefs", "dtypes", "errors", "columns", "vector"},
     "tables": {"typedefs", "errors"},
     "vector": {"errors"},

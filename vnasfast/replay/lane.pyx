@@ -4,7 +4,7 @@ from libc.stdint cimport INT64_MAX, INT64_MIN, int16_t, int32_t, int64_t, uint8_
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset
 
-from vnasfast.capture.pcap cimport FrameSums, pcap_common_columns, pcap_is_common
+from vnasfast.capture.pcap_columns cimport FrameColumns, FrameSums, pcap_common_columns, pcap_is_common
 from vnasfast.capture.pcapng cimport PcapngState
 from vnasfast.capture.reader cimport Capture
 from vnasfast.capture.walker cimport InterfaceRow, records_columns
@@ -47,20 +47,20 @@ cdef void read_columns(Lane lane, const uint32_t* starts, size_t n, FrameSums* s
     cdef const PcapngState* pcapng = &lane.run.pcapng if lane.capture.is_pcapng else NULL
     cdef const uint16_t* interfaces = lane.block.interfaces
     cdef int64_t* times_ns = lane.times_ns
+    cdef FrameColumns columns
     cdef int64_t before = 0
     cdef size_t start = 0
     cdef size_t end, i
     memset(sums, 0, sizeof(FrameSums))
-    if pcapng == NULL and pcap_is_common(&lane.capture.pcap):
+    if pcapng == NULL and lane.vnases == NULL and pcap_is_common(&lane.capture.pcap):   # of no delivery: then nobody asks for ticks
+        columns = FrameColumns(lane.block.offsets, lane.block.lengths, lane.block.wire_lengths, times_ns)
         lane.row_packets[0] += n
         lane.block.base = lane.run.base
         lane.block.n = n
         while start < n:
             end = min(start + CHUNK, n)
             look_ahead(lane)
-            pcap_common_columns(
-                &lane.capture.pcap, lane.run.base, starts, start, end, &lane.block,
-                lane.block.ticks if lane.vnases != NULL else NULL, times_ns, sums)
+            pcap_common_columns(&lane.capture.pcap, lane.run.base, starts, start, end, &columns, sums)
             start = end
         return
     records_columns(&lane.capture.pcap, pcapng, lane.run.base, starts, n, &lane.block)
