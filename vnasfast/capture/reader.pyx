@@ -64,7 +64,7 @@ cdef class Capture(Walker):
         self.windows.step = window_bytes
         self.windows.fd = source.fd
         self.windows.may_read = source.fd >= 0 and source.may_read
-        self.windows.best[0] = self.windows.best[1] = UINT64_MAX
+        self.windows.took[0] = self.windows.took[1] = UINT64_MAX
         self.is_stream = source.data is None and source.fd < 0
         if not self.is_stream:
             self.windows.size = source.size

@@ -23,7 +23,7 @@ cdef struct WindowSource:
     bint may_read               # both ways are open if also `data` is given
     uint64_t released           # mapped bytes before this were given back
     uint64_t trial              # number of the last one
-    uint64_t best[2]            # its least time of a window, in units of 2**-16 ns a byte; [0] read, [1] mapped
+    uint64_t took[2]            # what its windows took, the last ones most, in 2**-16 ns a byte; [0] read, [1] mapped
 
 cdef class Window:
     cdef const uint8_t* base    # byte `start` of the capture
