@@ -15,6 +15,8 @@ HERE = Path("vnasfast/host/rule")
 LOADER = HERE / "loader.pyx"
 SOURCES = HERE / "bpf"
 OBJECT = HERE / "rule.bpf.o"
+#: v3: the instructions of Linux 5.1; else clang's version decides, and verifying older ones Linux 6.18 meets a mistake of its own.
+FLAGS = ("-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror")
 INSTALL = "apt-get install clang libbpf-dev"
 
 
@@ -48,7 +50,7 @@ def options() -> dict[Path, dict[str, Any] | None]:
         architecture = sysconfig.get_config_var("MULTIARCH") or ""
         subprocess.run(  # noqa: S603
             [
-                *("clang", "-target", "bpf", "-O2", "-g", "-Wall", "-Werror", f"-I/usr/include/{architecture}"),
+                *("clang", *FLAGS, f"-I/usr/include/{architecture}"),
                 *("-c", str(SOURCES / "rule.bpf.c"), "-o", str(OBJECT)),
             ],
             check=True,
