@@ -1,5 +1,6 @@
 """libbpf, as far as the rule needs it: load the programs, pin, link, run iterators, read and write maps."""
 
+import contextlib
 import os
 
 from libc.errno cimport errno, ENOENT
@@ -160,8 +161,10 @@ def iterate(program):
         if reader < 0:
             raise fail(reader, f"can't run {os.path.basename(program)}")
         try:
-            while os.read(reader, 4096):
-                pass
+            while True:
+                with contextlib.suppress(BlockingIOError):  # after a million of which none was ours; it goes on
+                    if not os.read(reader, 4096):
+                        break
         finally:
             os.close(reader)
     finally:

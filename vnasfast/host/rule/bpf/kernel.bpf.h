@@ -109,9 +109,18 @@ struct bpf_iter__udp {
 	struct udp_sock *udp_sk;
 };
 
-struct bpf_iter__tcp {
+struct socket {
+	struct sock *sk;
+};
+
+struct file;
+struct task_struct;
+
+struct bpf_iter__task_file {
 	struct bpf_iter_meta *meta;
-	struct sock_common *sk_common;
+	struct task_struct *task;
+	__u32 fd;
+	struct file *file;
 };
 
 #pragma clang attribute pop

@@ -2,7 +2,7 @@
  *
  *   members.bpf.h   which VNAS a socket belongs to        cgroup/sock_create
  *   bind.bpf.h      identical ANY binds coexist           cgroup/bind4,6  getsockname4,6  getpeername4,6
- *   enter.bpf.h     who waits where                       sockops  tc (ingress)  iter/tcp  iter/udp
+ *   enter.bpf.h     who waits where                       sockops  tc (ingress)  iter/task_file  iter/udp
  *   dispatch.bpf.h  from a packet to a socket             sk_lookup
  *   send.bpf.h      source addresses, loopback            cgroup/connect4,6  sendmsg4,6  recvmsg4,6  cgroup_skb/egress
  */
