@@ -15,7 +15,7 @@ HERE = Path("vnasfast/host/rule")
 LOADER = HERE / "loader.pyx"
 SOURCES = HERE / "bpf"
 OBJECT = HERE / "rule.bpf.o"
-#: v3: the instructions of Linux 5.1. Else clang's version decides; verifying older ones, Linux 6.18 meets a mistake of its own.
+#: v3: the instructions of Linux 5.1. Else clang's version decides, and on older ones the verifier of Linux 6.18 fails.
 FLAGS = ("-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror")
 INSTALL = "apt-get install clang libbpf-dev"
 
