@@ -169,6 +169,8 @@ cdef bint rows_reserve(RowBuffer* buffer, size_t n) noexcept nogil:
 
 cdef bint rows_append(RowBuffer* buffer, RowBuffer* part) noexcept nogil:
     """Move the rows of `part` behind those of `buffer`; False without memory."""
+    if part.used == 0:      # then it may have no memory, which memcpy must not be given even for no bytes
+        return True
     if not rows_reserve(buffer, part.used):
         return False
     memcpy(buffer.text + buffer.used, part.text, part.used)

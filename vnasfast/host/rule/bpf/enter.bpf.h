@@ -260,7 +260,7 @@ static __always_inline int enter(struct __sk_buff *skb, bool ethernet)
 	struct vnas *vnas;
 	__u32 slot, offset, first = 0, *busy;
 	__u8 protocol, flags;
-	bool ends;
+	bool ends = false;
 
 	if (skb->protocol == bpf_htons(0x0800)) {
 		__u8 start[20];
