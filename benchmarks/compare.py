@@ -273,7 +273,7 @@ def _json(
         "machine": about,
         "rows": [asdict(row) for row in rows],
         "bytes_per_socket": bytes_each,
-        "verdicts": [{**asdict(verdict), "met": verdict.met, "line": verdicts.line(verdict)} for verdict in judged],
+        "verdicts": [{**asdict(verdict), "says": verdict.says, "line": verdicts.line(verdict)} for verdict in judged],
         "left_out": results.left_out,
         "samples": results.samples,
     }

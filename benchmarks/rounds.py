@@ -74,30 +74,44 @@ class Results:
         """Tell whether all these were measured at a work."""
         return all(self.samples.get(work, {}).get(name) for name in names)
 
-    def ns(self, work: str, name: str) -> tuple[float, float | None]:
+    def ns(self, work: str, name: str) -> Sample:
         """Give the medians by both clocks."""
-        return self._medians(self.samples[work][name])
+        return medians(self.samples[work][name])
 
-    def ratio(self, work: str, name: str, base: str) -> tuple[float, float | None]:
-        """Give the medians of the rounds' ratios by both clocks."""
+    def ratios(self, work: str, name: str, base: str) -> list[Sample]:
+        """Give the rounds' own ratios by both clocks."""
         pairs = zip(self.samples[work][name], self.samples[work][base], strict=True)
-        return self._medians(
-            [(mine[0] / its[0], mine[1] / its[1] if mine[1] and its[1] else None) for mine, its in pairs]
-        )
+        return [(mine[0] / its[0], mine[1] / its[1] if mine[1] and its[1] else None) for mine, its in pairs]
 
     def rows(self) -> Iterator[Row]:
         """Give the table."""
         for work, samples in self.samples.items():
             yardstick = self.yardsticks[work]
             for name in samples:
-                ratio, cpu_ratio = self.ratio(work, name, yardstick) if yardstick in samples else (None, None)
+                ratio, cpu_ratio = medians(self.ratios(work, name, yardstick)) if yardstick in samples else (None, None)
                 ns, cpu_ns = self.ns(work, name)
                 yield Row(work, name, ns, min(wall for wall, _cpu in samples[name]), ratio, cpu_ns, cpu_ratio)
 
-    @staticmethod
-    def _medians(samples: list[Sample]) -> tuple[float, float | None]:
-        cpu = [by_processor for _wall, by_processor in samples if by_processor is not None]
-        return statistics.median(wall for wall, _cpu in samples), statistics.median(cpu) if cpu else None
+
+def by_clock(samples: list[Sample]) -> Iterator[list[float]]:
+    """Give the samples by the clock on the wall; then those by the processor's, where there are any."""
+    yield [wall for wall, _cpu in samples]
+    if cpu := [by_processor for _wall, by_processor in samples if by_processor is not None]:
+        yield cpu
+
+
+def medians(samples: list[Sample]) -> Sample:
+    """Give the medians by both clocks."""
+    wall, *cpu = map(statistics.median, by_clock(samples))
+    return wall, cpu[0] if cpu else None
+
+
+def quartiles(values: list[float]) -> tuple[float, float]:
+    """Give the lower and the upper quartile: of five values the second and the fourth."""
+    if len(values) == 1:
+        return values[0], values[0]
+    lower, _median, upper = statistics.quantiles(values, n=4, method="inclusive")
+    return lower, upper
 
 
 def timed(call: Callable[[slice], Any], n: int, passes: int = PASSES) -> Sample:

@@ -1,12 +1,18 @@
-"""The bars that the project holds itself to, and whether a run meets them. No bar is softened: it is met or missed."""
+"""The bars that the project holds itself to, and whether a run meets them.
 
+A bar is met when half of the rounds, from quartile to quartile, lie within it, by both clocks: on a busy machine one
+clock may flatter. It is missed when by one clock they all lie beyond. Between these it is neither, and the run says so:
+another run may put the median on the other side.
+"""
+
+import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import compare_files as files
 import compare_frames as in_memory
 import compare_keys as keys
-from rounds import Results
+from rounds import Results, Sample, by_clock, quartiles
 from workload import NARROW
 
 #: Of the floor, at most, by table size.
@@ -26,26 +32,27 @@ WHOLE_FRAMES, WHOLE_SECONDS = 10_000_000, 0.32
 FEW_SECONDS = 0.25
 PIPE_GIGABYTES, PIPE_MEGABYTES = 20.0, 150.0
 
-Clocks = tuple[float, float | None]
-
 
 @dataclass(frozen=True)
 class Verdict:
-    """One bar, and what was measured by both clocks; None: nothing was."""
+    """One bar, and what each round measured by both clocks; none: nothing was."""
 
     what: str
     bar: float
-    measured: Clocks | None
+    measured: list[Sample]
     at_least: bool = False
     unit: str = "times"
 
     @property
-    def met(self) -> bool | None:
-        """Tell whether the bar is met; on a busy machine one clock may flatter: both must say so."""
-        if self.measured is None:
-            return None
-        values = [value for value in self.measured if value is not None]
-        return min(values) >= self.bar if self.at_least else max(values) <= self.bar
+    def says(self) -> str:
+        """Say how what was measured lies to the bar."""
+        if not self.measured:
+            return "not measured"
+        side = -1 if self.at_least else 1
+        beyond = [[side * end > side * self.bar for end in quartiles(values)] for values in by_clock(self.measured)]
+        if any(map(all, beyond)):
+            return "missed"
+        return "on both sides" if any(map(any, beyond)) else "met"
 
     @property
     def bound(self) -> str:
@@ -117,25 +124,28 @@ def of_files(results: Results, frames: int) -> Iterator[Verdict]:
 def of_memory(bytes_each: dict[str, float], sockets: int) -> Iterator[Verdict]:
     """Judge resident bytes per IPv4 socket."""
     for part, bar in BYTES_BARS.items():
-        value = bytes_each.get(part)
         what = f"bytes per IPv4 socket at {sockets:,}, {part}"
-        yield Verdict(what, bar, None if value is None else (value, None), unit="bytes")
+        yield Verdict(what, bar, [(bytes_each[part], None)] if part in bytes_each else [], unit="bytes")
 
 
 def of_pipe(n_bytes: float | None, gigabytes: float) -> Iterator[Verdict]:
     """Judge what replaying a large capture takes."""
     if gigabytes >= PIPE_GIGABYTES:
-        measured = None if n_bytes is None else (n_bytes / 1e6, None)
+        measured: list[Sample] = [] if n_bytes is None else [(n_bytes / 1e6, None)]
         yield Verdict(f"memory of the replay of {gigabytes:g} GB from a pipe", PIPE_MEGABYTES, measured, unit="MB")
 
 
 def line(verdict: Verdict) -> str:
-    """Say it in one line."""
-    if verdict.measured is None:
-        return f"not measured: {verdict.what}: {verdict.bound}"
-    wall, cpu = verdict.measured
-    by_processor = "" if cpu is None else f" ({cpu:.2f} by the processor's clock)"
-    return f"{'met' if verdict.met else 'missed'}: {verdict.what}: {wall:.2f}{by_processor}, {verdict.bound}"
+    """Say it in one line: the median, and the quartiles of the rounds."""
+    if not verdict.measured:
+        return f"{verdict.says}: {verdict.what}: {verdict.bound}"
+    shown = " and by the processor's clock ".join(map(_figure, by_clock(verdict.measured)))
+    return f"{verdict.says}: {verdict.what}: {shown}, {verdict.bound}"
+
+
+def _figure(values: list[float]) -> str:
+    lower, upper = quartiles(values)
+    return f"{statistics.median(values):.2f}" + (f" ({lower:.2f} to {upper:.2f})" if len(values) > 1 else "")
 
 
 def _kinds() -> list[str]:
@@ -147,16 +157,15 @@ def _kinds() -> list[str]:
 def _ratio(
     results: Results, work: str, name: str, base: str, bar: float, what: str, *, at_least: bool = False
 ) -> Verdict:
-    measured = results.ratio(work, name, base) if results.has(work, name, base) else None
+    measured = results.ratios(work, name, base) if results.has(work, name, base) else []
     return Verdict(what, bar, measured, at_least)
 
 
 def _ns(results: Results, work: str, name: str, bar: float, what: str) -> Verdict:
-    return Verdict(what, bar, results.ns(work, name) if results.has(work, name) else None, unit="ns a packet")
+    return Verdict(what, bar, results.samples.get(work, {}).get(name, []), unit="ns a packet")
 
 
 def _seconds(results: Results, work: str, packets: int, bar: float, what: str) -> Verdict:
-    if not results.has(work, files.WHOLE):
-        return Verdict(what, bar, None, unit="s")
-    wall, cpu = results.ns(work, files.WHOLE)
-    return Verdict(what, bar, (wall * packets / 1e9, None if cpu is None else cpu * packets / 1e9), unit="s")
+    samples = results.samples.get(work, {}).get(files.WHOLE, [])
+    seconds = [(wall * packets / 1e9, None if cpu is None else cpu * packets / 1e9) for wall, cpu in samples]
+    return Verdict(what, bar, seconds, unit="s")
