@@ -4,6 +4,7 @@ It says what the design's section 3 says, sentence by sentence, with lists that 
 No index, no cache, no cleverness: where the engine and this file differ, one of them has a bug.
 """
 
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -349,7 +350,7 @@ class Model:
             return first
         wanted = (first.address, first.vnas, first.v6only)
         group = [socket for socket in sockets if (socket.address, socket.vnas, socket.v6only) == wanted]
-        return group[(flow_hash(self.seed, key) >> 32) * len(group) >> 32]
+        return group[flow_hash(self.seed, key) * len(group) >> 32]
 
     # Fragments
 
@@ -376,6 +377,7 @@ def datagram(key: Key) -> tuple[Address, Address, int, int, int]:
 # The flow hash. All arithmetic is modulo 2**64.
 
 WORD = 2**64 - 1
+HALF = 2**32 - 1
 
 
 def splitmix64(x: int) -> int:
@@ -385,24 +387,22 @@ def splitmix64(x: int) -> int:
     return z ^ z >> 31
 
 
-def mix(a: int, b: int) -> int:
-    return (a * b) >> 64 ^ (a * b) & WORD
-
-
 def packed16(address: Address) -> bytes:
     return address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed
 
 
-def word(half: bytes) -> int:
-    return int.from_bytes(half, "little")
-
-
 def flow_hash(seed: int, key: Key) -> int:
-    s1 = splitmix64(s0 := splitmix64(seed))
-    s3 = splitmix64(s2 := splitmix64(s1))
-    destination, source = packed16(key.destination), packed16(key.source)
+    """Give 32 bits: sums of products of words, each under a word of the seed; then two rounds."""
+    seeds: list[int] = []
+    for _ in range(6):
+        seed = splitmix64(seed)
+        seeds += [seed & HALF, seed >> 32]
+    packed = packed16(key.destination) + packed16(key.source)
+    packed += struct.pack("<HHI", key.destination_port, key.source_port, key.protocol)
+    words = [(word + under) & HALF for word, under in zip(struct.unpack("<10I", packed), seeds, strict=False)]
+    total = sum(one * other for one, other in zip(words[::2], words[1::2], strict=True)) & WORD
+    last, middle = seeds[10] | 1, seeds[11] | 1
 
-    d = mix(word(destination[:8]) ^ s0, word(destination[8:]) ^ s1)
-    s = mix(word(source[:8]) ^ s2, word(source[8:]) ^ s3)
-    ports = key.destination_port | key.source_port << 16 | key.protocol << 32
-    return mix(d ^ s1 ^ ports, s ^ s0)
+    mixed = (total + (total >> 32) * last) & HALF
+    mixed = (mixed ^ mixed >> 16) * middle & HALF
+    return (mixed ^ mixed >> 15) * last & HALF

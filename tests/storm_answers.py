@@ -36,7 +36,7 @@ class Answers:
         self.keys = keys
         self.loopback = [key.destination.is_loopback for key in keys]
         self.services = [(key.protocol, key.destination_port) for key in keys]
-        self.hashes = [flow_hash(seed, key) >> 32 for key in keys]
+        self.hashes = [flow_hash(seed, key) for key in keys]
         self.version = 0
         self.handlers = [getattr(self, name) for name in NAMES]  # by the operation's number
         self.processes = {1: 0}

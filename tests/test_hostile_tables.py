@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 import numpy as np
 import pytest
-from model import Address, packed16, splitmix64, word
+from model import Address, packed16, splitmix64
 from numpy.typing import NDArray
 
 from vnasfast import ServerMachine
@@ -107,7 +107,7 @@ def with_vnases(seed: int, vnases: list[int]) -> ServerMachine:
 
 
 IPV6_PREFIX = 0x2001_0DB8 << 96
-IPV6_FIRST_WORD = word(packed16(IPv6Address(IPV6_PREFIX))[:8])
+IPV6_FIRST_WORD = int.from_bytes(packed16(IPv6Address(IPV6_PREFIX))[:8], "little")
 
 COLLISIONS = {
     "IPv4 addresses": lambda seed: with_addresses(seed, [ipv4(n) for n in colliding(last_word_of_ipv4)]),

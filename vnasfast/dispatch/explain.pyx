@@ -200,7 +200,7 @@ cdef class Walk:
     cdef int32_t chosen_by_flow(self, const Candidate* first) except? -100:
         """Choose among the sockets that share the first's endpoint; all come behind it."""
         cdef const Candidate* each = first
-        cdef uint64_t flow = hash_flow(&self.c.seed, self.key) >> 32
+        cdef uint64_t flow = hash_flow(self.c.plane.c.flow_seed, self.key)
         members = []
         while each.socket >= 0:
             if each == first or (first.row >= 0 and each.row == first.row):

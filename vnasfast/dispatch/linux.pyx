@@ -131,7 +131,7 @@ cdef int32_t linux_member(const MachineTables* tables, const LinuxPacket* packet
     if secrets.knows_ipv4 if packet.ipv4 else secrets.knows_ipv6:
         hashed = kernel_hash(table, packet, secrets, any_address, datagram)
     else:
-        hashed = <uint32_t>(hash_flow(&tables.seed, packet.key) >> 32)
+        hashed = hash_flow(tables.plane.c.flow_seed, packet.key)
     begin = place = <int32_t>(<uint64_t>hashed * <uint32_t>group.n >> 32)
     while True:
         socket = table.arena[group.begin + place]

@@ -69,20 +69,17 @@ static inline int vnas_sparse_changed(const VnasPlane *plane, uint64_t changes)
     return (changes & 1) | (__atomic_load_n(&plane->sparse_changes, __ATOMIC_RELAXED) != changes);
 }
 
-/* The upper half of a flow's hash. */
 static inline uint32_t vnas_flow_ipv4(const VnasPlane *plane, const VnasKeyIpv4 *key)
 {
     const uint64_t destination[2] = {0, (uint64_t)key->destination << 32 | 0xFFFF0000u};
     const uint64_t source[2] = {0, (uint64_t)key->source << 32 | 0xFFFF0000u};
-    return (uint32_t)(vnas_flow_hash(plane->flow_seed, destination, source, key->destination_port, key->source_port,
-                                     key->protocol) >> 32);
+    return vnas_flow_hash(plane->flow_seed, destination, source, key->destination_port, key->source_port, key->protocol);
 }
 
 static inline uint32_t vnas_flow(const VnasPlane *plane, const VnasKey *key)
 {
     const uint64_t destination[2] = {key->hi, key->lo};
-    return (uint32_t)(vnas_flow_hash(plane->flow_seed, destination, key->source, key->destination_port, key->source_port,
-                                     key->protocol) >> 32);
+    return vnas_flow_hash(plane->flow_seed, destination, key->source, key->destination_port, key->source_port, key->protocol);
 }
 
 /* All ones when addresses changed since `changes` was read, or were being changed then. */
@@ -107,11 +104,11 @@ static inline size_t vnas_list(uint32_t mask, size_t start, uint16_t *ask, size_
     return n_ask;
 }
 
-/* 16 bytes each of item n and item n + 4, of items that lie `stride` bytes apart. */
-#define VNAS_PAIR(at, n, stride)                                                                                \
-    _mm256_inserti128_si256(                                                                                    \
-        _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)((at) + (n) * (stride)))),                      \
-        _mm_loadu_si128((const __m128i *)((at) + ((n) + 4) * (stride))), 1)
+/* 16 bytes each of two places; and of item n and item n + 4, of items that lie `stride` bytes apart. */
+#define VNAS_BOTH(one, other)                                                                                   \
+    _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(one))),                    \
+                            _mm_loadu_si128((const __m128i *)(other)), 1)
+#define VNAS_PAIR(at, n, stride) VNAS_BOTH((at) + (n) * (stride), (at) + ((n) + 4) * (stride))
 
 #define LOOKUP_AVX2 0
 #define LOOKUP(name) vnas_portable_##name

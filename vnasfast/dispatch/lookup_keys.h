@@ -43,22 +43,29 @@ static inline __attribute__((always_inline)) uint32_t LOOKUP(place)(
     return (~LOOKUP(bits)(_mm256_andnot_si256(_mm256_or_si256(rest, loopback), known)) & 0xFF) << i;
 }
 
+/* The sums of 8 pairs of 64-bit words, by halves. `pairs` has those of packets n and n + 4 each. */
+static inline __attribute__((always_inline)) void LOOKUP(sum_halves)(const __m256i *pairs, __m256i *low, __m256i *high)
+{
+    __m256i sums[2];
+    for (int n = 0; n < 2; n++)
+        sums[n] = _mm256_add_epi64(_mm256_unpacklo_epi64(pairs[2 * n], pairs[2 * n + 1]),
+                                   _mm256_unpackhi_epi64(pairs[2 * n], pairs[2 * n + 1]));
+    __m256 first = _mm256_castsi256_ps(sums[0]), second = _mm256_castsi256_ps(sums[1]);
+    *low = _mm256_castps_si256(_mm256_shuffle_ps(first, second, 0x88));
+    *high = _mm256_castps_si256(_mm256_shuffle_ps(first, second, 0xDD));
+}
+
 /* vnas_ipv6_hash of 8 packets, before it is spread, and their keys. `addresses` has packets n and n + 4 each. */
 static inline __attribute__((always_inline)) __m256i LOOKUP(fold_ipv6)(
     const VnasPlane *plane, const __m256i *addresses, __m256i vlan, __m256i *keys)
 {
     const __m256i seed = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)plane->ipv6_seed));
-    __m256i products[4], sums[2];
+    __m256i products[4], low, high;
     for (int n = 0; n < 4; n++) {
         __m256i words = _mm256_add_epi32(addresses[n], seed);
         products[n] = _mm256_mul_epu32(words, _mm256_srli_epi64(words, 32));
     }
-    for (int n = 0; n < 2; n++)
-        sums[n] = _mm256_add_epi64(_mm256_unpacklo_epi64(products[2 * n], products[2 * n + 1]),
-                                   _mm256_unpackhi_epi64(products[2 * n], products[2 * n + 1]));
-    __m256 first = _mm256_castsi256_ps(sums[0]), second = _mm256_castsi256_ps(sums[1]);
-    __m256i low = _mm256_castps_si256(_mm256_shuffle_ps(first, second, 0x88));
-    __m256i high = _mm256_castps_si256(_mm256_shuffle_ps(first, second, 0xDD));
+    LOOKUP(sum_halves)(products, &low, &high);
     high = _mm256_add_epi32(high, _mm256_mullo_epi32(vlan, _mm256_set1_epi32((int)(uint32_t)plane->ipv6_seed[2])));
     *keys = _mm256_or_si256(_mm256_xor_si256(high, low), _mm256_set1_epi32(1));
     return _mm256_add_epi32(

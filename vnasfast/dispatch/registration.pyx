@@ -18,7 +18,7 @@ cdef inline int32_t choose_member(const MachineTables* tables, int32_t endpoint_
     if endpoint.n_members == 1:
         return endpoint.first
     # A multiplication instead of a remainder: it needs no division and takes the hash's better, upper bits.
-    return members_of(tables, endpoint)[((hash_flow(&tables.seed, key) >> 32) * <uint64_t>endpoint.n_members) >> 32]
+    return members_of(tables, endpoint)[hash_flow(tables.plane.c.flow_seed, key) * <uint64_t>endpoint.n_members >> 32]
 
 
 cdef int32_t choose_slowly(const MachineTables* tables, const FlowKey* key, uint64_t hi, uint64_t lo, uint32_t protocol,

@@ -5,6 +5,8 @@
  *   choose     in blocks, among sockets that share a port or beside a specific address
  */
 
+#include "vnasfast/dispatch/lookup_flows.h"
+
 /* Which packets of a batch go where from here, by what is stored for them. */
 typedef struct {
     uint32_t ask, sparse, specific, members;
@@ -34,6 +36,15 @@ static inline __attribute__((always_inline)) LOOKUP(Sorted) LOOKUP(sort)(const i
 #endif
     return sorted;
 }
+
+#if LOOKUP_AVX2
+/* All ones in the lanes that the lowest 8 bits name. */
+static inline __attribute__((always_inline)) __m256i LOOKUP(lanes)(uint32_t bits)
+{
+    const __m256i each = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)bits), each), each);
+}
+#endif
 
 /* The line and key of each packet, as of a sparse port's, whether it has one or not: of 8 at a time. */
 static inline __attribute__((always_inline)) void LOOKUP(locate_sparse)(
@@ -70,6 +81,38 @@ static inline __attribute__((always_inline)) void LOOKUP(locate_sparse)(
 #endif
 }
 
+/* What the lines store for those in the mask, most of the batch; the others keep what they have. */
+static inline __attribute__((always_inline)) void LOOKUP(probe_all)(
+    const VnasLines *table, const VnasBatch *batch, uint32_t mask, int32_t *stored)
+{
+    const char *lines = (const char *)table->lines;
+#if LOOKUP_AVX2
+    const char *keys = lines, *values = lines + sizeof table->lines->keys;
+    uint32_t missed = 0;
+    for (int i = 0; i < VNAS_BATCH; i += 8) {
+        __m256i slots[8];
+        /* No key is 0, as those of empty slots and that of the last one are, and no match stores 0. */
+#pragma GCC unroll 8
+        for (int n = 0; n < 8; n++)
+            slots[n] = _mm256_and_si256(
+                _mm256_cmpeq_epi32(_mm256_set1_epi32((int)batch->key[i + n]), LOOKUP(load)(keys + batch->line[i + n])),
+                LOOKUP(load)(values + batch->line[i + n]));
+        __m256i found = LOOKUP(greatest)(slots), chosen = LOOKUP(lanes)(mask >> i);
+        missed |= LOOKUP(bits)(_mm256_cmpeq_epi32(found, _mm256_setzero_si256())) << i;
+        LOOKUP(store)(stored + i, _mm256_blendv_epi8(LOOKUP(load)(stored + i), found, chosen));
+    }
+    for (missed &= mask; missed; missed &= missed - 1) {
+        uint32_t i = (uint32_t)__builtin_ctz(missed);
+        stored[i] = (int32_t)((const VnasLine *)(lines + batch->line[i]))->values[VNAS_LINE_SLOTS];
+    }
+#else
+    for (int i = 0; i < VNAS_BATCH; i++) {
+        int32_t found = (int32_t)LOOKUP(value)((const VnasLine *)(lines + batch->line[i]), batch->key[i]);
+        stored[i] = mask >> i & 1 ? found : stored[i];
+    }
+#endif
+}
+
 /* Those in the mask have sparse ports: find what is stored in the lines. Returns the mask of those that had to be left to the
  * control plane, because answers came and went all the time. */
 static inline __attribute__((always_inline)) uint32_t LOOKUP(probe_sparse)(
@@ -84,10 +127,7 @@ static inline __attribute__((always_inline)) uint32_t LOOKUP(probe_sparse)(
             if (large)
                 for (int i = 0; i < VNAS_BATCH; i++)
                     __builtin_prefetch((const char *)table->lines + batch->line[i]);
-            for (int i = 0; i < VNAS_BATCH; i++) {
-                int32_t found = (int32_t)LOOKUP(value)((const VnasLine *)((const char *)table->lines + batch->line[i]), batch->key[i]);
-                stored[i] = mask >> i & 1 ? found : stored[i];
-            }
+            LOOKUP(probe_all)(table, batch, mask, stored);
         } else {
             if (large)
                 for (uint32_t rest = mask; rest; rest &= rest - 1)
@@ -138,30 +178,25 @@ static inline __attribute__((always_inline)) uint32_t LOOKUP(resolve)(
     if ((sorted.specific | sorted.members) & mask) {
         __atomic_thread_fence(__ATOMIC_ACQUIRE);    /* what the answers name was there before they were */
         int32_t *blocks = VNAS_LOAD(plane->blocks);
+        uint32_t specific = sorted.specific & mask, members = sorted.members & mask;
         if (large)
-            for (uint32_t rest = sorted.specific & mask; rest; rest &= rest - 1)
+            for (uint32_t rest = specific | members; rest; rest &= rest - 1)
                 __builtin_prefetch(vnas_block(blocks, stored[__builtin_ctz(rest)]));
-        for (uint32_t rest = sorted.members & mask; rest; rest &= rest - 1) {     /* while the blocks are on their way */
-            uint32_t i = (uint32_t)__builtin_ctz(rest);
-            if (large)
-                __builtin_prefetch(vnas_block(blocks, stored[i]));
-            batch->key[i] = ipv4 != NULL ? vnas_flow_ipv4(plane, ipv4 + i) : vnas_flow(plane, any + i);
-        }
-        for (uint32_t rest = sorted.specific & mask; rest; rest &= rest - 1) {
-            uint32_t i = (uint32_t)__builtin_ctz(rest);
+        for (; specific; specific &= specific - 1) {
+            uint32_t i = (uint32_t)__builtin_ctz(specific);
             const uint64_t destination[2] = {
                 ipv4 != NULL ? 0 : any[i].hi, ipv4 != NULL ? (uint64_t)ipv4[i].destination << 32 | 0xFFFF0000u : any[i].lo};
             stored[i] = vnas_specific_answer(
                 plane, vnas_block(blocks, stored[i]), batch->place[i] >= VNAS_PLACES, destination);
             sorted.ask |= (uint32_t)(stored[i] == VNAS_ASK) << i;
-            if (vnas_names_block(stored[i])) {
-                sorted.members |= 1u << i;
-                batch->key[i] = ipv4 != NULL ? vnas_flow_ipv4(plane, ipv4 + i) : vnas_flow(plane, any + i);
-            }
+            members |= (uint32_t)vnas_names_block(stored[i]) << i;
         }
-        for (uint32_t rest = sorted.members & mask; rest; rest &= rest - 1) {
-            uint32_t i = (uint32_t)__builtin_ctz(rest);
-            stored[i] = vnas_member(vnas_block(blocks, stored[i]), batch->key[i]);
+        uint16_t places[VNAS_BATCH] = {0};
+        size_t n_members = vnas_list(members, 0, places, 0);
+        LOOKUP(hash_flows)(plane, ipv4, any, places, n_members, batch->key);
+        for (size_t n = 0; n < n_members; n++) {
+            uint32_t i = places[n];
+            stored[i] = vnas_member(vnas_block(blocks, stored[i]), batch->key[n]);
         }
     }
     for (int i = 0; i < VNAS_BATCH; i++)

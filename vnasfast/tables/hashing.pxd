@@ -7,7 +7,9 @@ from vnasfast.typedefs cimport FlowKey
 cdef extern from "vnasfast/tables/hashing.h":
     uint64_t mix "vnas_mix"(uint64_t a, uint64_t b) noexcept nogil
     uint64_t load64 "vnas_load64"(const uint8_t* bytes) noexcept nogil
-    uint64_t flow_hash "vnas_flow_hash"(const uint64_t* seed, const uint64_t* destination, const uint64_t* source,
+    enum:
+        FLOW_SEEDS "VNAS_FLOW_SEEDS"
+    uint32_t flow_hash "vnas_flow_hash"(const uint32_t* seed, const uint64_t* destination, const uint64_t* source,
                                         uint32_t destination_port, uint32_t source_port, uint32_t protocol) noexcept nogil
 
 # Four words from one seed; each table mixes its keys with them.
@@ -38,7 +40,7 @@ cdef inline uint64_t hash_address(const HashSeed* seed, uint64_t hi, uint64_t lo
     # secret odd word, so that no chosen address can cancel it.
     return mix(mix(lo ^ seed.s0 ^ (extra * (seed.s2 | 1)), hi ^ seed.s1) ^ seed.s2, seed.s3 | 1)
 
-cdef inline uint64_t hash_flow(const HashSeed* seed, const FlowKey* key) noexcept nogil:
+cdef inline uint32_t hash_flow(const uint32_t* seed, const FlowKey* key) noexcept nogil:
     """Hash a flow for port sharing: the same flow gives the same value for as long as the seed lives."""
     cdef uint64_t[2] destination
     cdef uint64_t[2] source
@@ -46,4 +48,4 @@ cdef inline uint64_t hash_flow(const HashSeed* seed, const FlowKey* key) noexcep
     destination[1] = load64(key.destination + 8)
     source[0] = load64(key.source)
     source[1] = load64(key.source + 8)
-    return flow_hash(<const uint64_t*>seed, destination, source, key.destination_port, key.source_port, key.protocol)
+    return flow_hash(seed, destination, source, key.destination_port, key.source_port, key.protocol)

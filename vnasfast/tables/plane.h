@@ -87,7 +87,7 @@ typedef struct {
     int32_t *blocks;
     uint64_t sparse_changes;    /* as address_changes, when an answer of a sparse port comes or goes; not when it is replaced */
     uint32_t sparse_seed[4];
-    uint64_t flow_seed[4];
+    uint32_t flow_seed[VNAS_FLOW_SEEDS];
     uint64_t n_open;            /* ports, of each family */
 } VnasPlane;
 
@@ -205,7 +205,7 @@ static inline int32_t vnas_specific_answer(const VnasPlane *plane, const int32_t
     return any;
 }
 
-/* The stored answer of a flow among the sockets that share an endpoint, by the upper half of its hash. A multiplication instead of a
+/* The stored answer of a flow among the sockets that share an endpoint, by its hash. A multiplication instead of a
  * remainder: it needs no division and takes the hash's better, upper bits. */
 static inline int32_t vnas_member(const int32_t *block, uint32_t hash)
 {
@@ -223,7 +223,7 @@ static inline int32_t vnas_choose_socket(
     }
     if (vnas_names_block(stored))
         stored = vnas_member(vnas_block(blocks, stored),
-                             vnas_flow_hash(plane->flow_seed, destination, source, destination_port, source_port, protocol) >> 32);
+                             vnas_flow_hash(plane->flow_seed, destination, source, destination_port, source_port, protocol));
     return stored;
 }
 

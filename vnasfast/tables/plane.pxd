@@ -55,7 +55,7 @@ cdef extern from "vnasfast/tables/plane.h":
         int32_t* blocks
         uint64_t sparse_changes
         uint32_t[4] sparse_seed
-        uint64_t[4] flow_seed
+        uint32_t[12] flow_seed
         uint64_t n_open
 
     uint32_t ipv4_hash "vnas_ipv4_hash"(const VnasPlane* plane, uint32_t address, uint32_t vlan) noexcept nogil

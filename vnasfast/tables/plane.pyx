@@ -5,7 +5,7 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from vnasfast.tables.family cimport IPV4, IPV6
-from vnasfast.tables.hashing cimport HashSeed, hash_seed, splitmix64
+from vnasfast.tables.hashing cimport FLOW_SEEDS, splitmix64
 from vnasfast.tables.lines cimport lines_bytes, lines_free, lines_init, new_lines
 from vnasfast.tables.memory cimport (
     HUGE_PAGE, PAGE, enlarge, give_back, map_small_pages, map_zeroed, prefer_huge_pages, unmap, whole_pages,
@@ -58,10 +58,15 @@ cdef inline void copy_answers(int32_t* target, const int32_t* source, uint32_t b
 
 
 cdef int plane_init(Plane* plane, uint64_t seed) except -1:
-    cdef HashSeed words = hash_seed(seed)
+    cdef uint64_t word = seed
     cdef int i
     memset(plane, 0, sizeof(Plane))
-    memcpy(plane.c.flow_seed, &words, sizeof(words))
+    for i in range(0, FLOW_SEEDS, 2):
+        word = splitmix64(word)
+        plane.c.flow_seed[i] = <uint32_t>word
+        plane.c.flow_seed[i + 1] = <uint32_t>(word >> 32)
+    plane.c.flow_seed[FLOW_SEEDS - 2] |= 1
+    plane.c.flow_seed[FLOW_SEEDS - 1] |= 1
     plane.free_answers = FREE_ANSWERS
     for i in range(3):
         seed = splitmix64(seed)
