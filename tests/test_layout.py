@@ -81,6 +81,15 @@ def test_each_extension_module_has_a_stub():
     assert [path for path in PACKAGE.rglob("*.pyx") if not path.with_suffix(".pyi").exists()] == []
 
 
+def test_a_block_is_counted_at_once():
+    """Tables may not import the parser's constant; what counts has arrays of its own on the stack."""
+
+    def constant(name, file):
+        return int(re.search(rf"^ +{name} = (\d+)", (PACKAGE / file).read_text(), re.MULTILINE)[1])
+
+    assert constant("BLOCK", "parse/plain.pxd") <= constant("MOST_COUNTED", "tables/usage.pxd")
+
+
 def test_importing_vnasfast_imports_no_replay_no_command_line_and_no_numpy():
     code = "import sys, vnasfast; print([m for m in ('vnasfast.replay', 'click', 'numpy') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -127,6 +127,20 @@ def test_a_listener_that_shares_its_port_is_followed_after_the_next_up(world):
     close_one_after_another(world, group, (BLUE4B, BLUE4), 80)
 
 
+def test_a_datagram_for_nobody_is_refused_at_once(world):
+    """Ingress, which looks for a socket that was bound and had no packet yet, lets it go on where that one has closed."""
+    world.up()
+    for service in ("udp:0.0.0.0:54", "udp:[::]:54"):
+        end(world.serve("blue", service))
+    for address in ADDRESSES:
+        with world.socket(socket.SOCK_DGRAM, address) as client:
+            client.connect((address, 54))
+            client.settimeout(5)
+            client.send(b"who?")
+            with pytest.raises(ConnectionRefusedError):
+                client.recv(200)
+
+
 def ipv4_udp(source, destination, port, payload):
     """Write an IPv4 packet, without Ethernet's header."""
     udp = struct.pack(">HHHH", 40000, port, 8 + len(payload), 0) + payload
