@@ -128,7 +128,7 @@ def test_a_listener_that_shares_its_port_is_followed_after_the_next_up(world):
 
 
 def test_a_datagram_for_nobody_is_refused_at_once(world):
-    """Ingress, which looks for a socket that was bound and had no packet yet, lets it go on where that one has closed."""
+    """Ingress, which looks for a socket that had no packet yet, lets it go on where that one has closed."""
     world.up()
     for service in ("udp:0.0.0.0:54", "udp:[::]:54"):
         end(world.serve("blue", service))

@@ -20,6 +20,10 @@ WITHOUT = [
     "--ignore=tests/test_quality.py",
     # Holds the size of the process, which here is that of the sanitizer's quarantine; leaks.py counts exactly.
     "--deselect=tests/test_accounts.py::test_registering_and_removing_forever_grows_nothing",
+    # Valgrind can't run what is sanitized.
+    "--deselect=tests/test_bench.py::test_counting_repeats",
+    "--deselect=tests/test_bench.py::test_counting_a_command",
+    "--deselect=tests/test_bench.py::test_commands_that_can_not_be_counted",
 ]
 
 
