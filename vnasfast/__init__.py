@@ -30,7 +30,6 @@ except ModuleNotFoundError as error:
     ) from error
 
 from vnasfast.dispatch.delivery import Delivery
-from vnasfast.dispatch.explanation import Explanation, Step
 from vnasfast.errors import (
     AddressInUse,
     AddressNotAvailable,
@@ -47,12 +46,30 @@ from vnasfast.errors import (
 )
 from vnasfast.outcome import Outcome
 from vnasfast.parse import parse_frames
-from vnasfast.tables.rows import AddressRow, LinuxRow, ProcessRow, RouteRow, SocketRow, Usage
 
 if TYPE_CHECKING:
+    from vnasfast.dispatch.explanation import Explanation, Step
     from vnasfast.dtypes import FLOW_KEY, FLOW_KEY_IPV4
     from vnasfast.parse.keys import flow_keys, ipv4_keys
     from vnasfast.snapshot import Snapshot
+    from vnasfast.tables.rows import AddressRow, LinuxRow, ProcessRow, RouteRow, SocketRow, Usage
+
+# What few need is imported when it is first asked for; numpy, which arrays come with, takes longer than all else.
+_PLACES = {
+    "FLOW_KEY": "dtypes",
+    "FLOW_KEY_IPV4": "dtypes",
+    "AddressRow": "tables.rows",
+    "Explanation": "dispatch.explanation",
+    "LinuxRow": "tables.rows",
+    "ProcessRow": "tables.rows",
+    "RouteRow": "tables.rows",
+    "Snapshot": "snapshot",
+    "SocketRow": "tables.rows",
+    "Step": "dispatch.explanation",
+    "Usage": "tables.rows",
+    "flow_keys": "parse.keys",
+    "ipv4_keys": "parse.keys",
+}
 
 __all__ = [
     "FLOW_KEY",
@@ -99,11 +116,10 @@ def get_include() -> str:
 
 
 def __getattr__(name: str) -> object:
-    # Arrays come with numpy, whose import takes longer than all else: the replayer and single packets do without.
-    if name in ("FLOW_KEY", "FLOW_KEY_IPV4"):
-        return getattr(import_module("vnasfast.dtypes"), name)
-    if name in ("flow_keys", "ipv4_keys"):
-        return getattr(import_module("vnasfast.parse.keys"), name)
-    if name == "Snapshot":
-        return import_module("vnasfast.snapshot").Snapshot
+    if name in _PLACES:
+        return getattr(import_module(f"vnasfast.{_PLACES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Self, Unpack
 
-from vnasfast import linux, tablefile
+from vnasfast import linux
 from vnasfast.errors import AddressNotAvailable, InvalidValue
 from vnasfast.parse.fragments import FragmentTable
 from vnasfast.tables.tables import Tables
@@ -366,7 +366,9 @@ class ServerMachine(TableViews):
 
     def save(self, path: str | os.PathLike[str], *, embodiment: int = 1) -> None:
         """Write the tables of one moment to a table file, in place of what it held, at once or not at all."""
-        tablefile.save(self.freeze(), path, embodiment)
+        from vnasfast.tablefile.writing import save  # noqa: PLC0415 (rarely needed)
+
+        save(self.freeze(), path, embodiment)
 
     @classmethod
     def from_toml(cls, text: str, *, name: str = "<string>", seed: int | None = None) -> Self:
@@ -377,8 +379,10 @@ class ServerMachine(TableViews):
         TableFileError
             Says where and what is wrong, and what would be right.
         """
+        from vnasfast.tablefile.reading import fill  # noqa: PLC0415 (not needed by whoever embeds a machine)
+
         machine = cls(seed=seed)
-        tablefile.fill(machine, text, name)
+        fill(machine, text, name)
         return machine
 
     @classmethod
@@ -389,9 +393,10 @@ class ServerMachine(TableViews):
         ------
         TableFileError, OSError
         """
-        machine = cls(seed=seed)
-        tablefile.fill(machine, *tablefile.read(path))
-        return machine
+        from vnasfast.tablefile.document import read  # noqa: PLC0415
+
+        text, name = read(path)
+        return cls.from_toml(text, name=name, seed=seed)
 
 
 def _specific(address: object) -> bytes:

@@ -4,13 +4,9 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
 
-from vnasfast import tablefile
 from vnasfast.dispatch.dispatcher import Dispatcher
-from vnasfast.dispatch.explain import explain_frame, explain_key
-from vnasfast.dispatch.explanation import Explanation
 from vnasfast.outcome import Outcome
 from vnasfast.parse.text import protocol_name
-from vnasfast.tables.check import check_tables
 from vnasfast.tables.linux_sockets import linux_rows, policy_of
 from vnasfast.tables.listing import address_rows, outcome_usage, process_rows, route_rows, socket_rows, vnas_usage
 from vnasfast.tables.rows import AddressRow, LinuxRow, ProcessRow, RouteRow, SocketRow, Usage
@@ -19,6 +15,8 @@ from vnasfast.values import MOST, checked, checked_pid, packed_address, unpacked
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from vnasfast.dispatch.explanation import Explanation
 
 
 class TableViews(Dispatcher):
@@ -56,15 +54,19 @@ class TableViews(Dispatcher):
         source_pid: int = 0,
         wire_length: int | None = None,
         time_ns: int = 0,
-    ) -> Explanation:
+    ) -> "Explanation":
         """Explain how `dispatch` decides on a frame, step by step. Changes and counts nothing.
 
         Parameters are those of `dispatch`.
         """
+        from vnasfast.dispatch.explain import explain_frame  # noqa: PLC0415 (rarely needed)
+
         return explain_frame(self, frame, link_type, source_pid, wire_length, time_ns)
 
-    def explain_key(self, key: "NDArray[Any] | np.void") -> Explanation:
+    def explain_key(self, key: "NDArray[Any] | np.void") -> "Explanation":
         """Explain how `dispatch_batch` decides on one key of FLOW_KEY."""
+        from vnasfast.dispatch.explain import explain_key  # noqa: PLC0415 (rarely needed)
+
         return explain_key(self, key)
 
     # ---- views -----------------------------------------------------------------------------------------------------
@@ -153,9 +155,13 @@ class TableViews(Dispatcher):
         ------
         AssertionError
         """
+        from vnasfast.tables.check import check_tables  # noqa: PLC0415 (rarely needed)
+
         check_tables(self.tables)
         self.fragments.check()
 
     def to_toml(self, *, embodiment: int = 1) -> str:
         """Write the tables as the text of a table file, in the first or second embodiment."""
-        return tablefile.to_toml(self, embodiment)
+        from vnasfast.tablefile.writing import to_toml  # noqa: PLC0415 (rarely needed)
+
+        return to_toml(self, embodiment)

@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from vnasfast.capture import Capture
@@ -40,10 +39,10 @@ class Chosen(NamedTuple):
 
 def table_file_beside(capture: str) -> str:
     """Name the table file that would lie beside a capture: ``a/b.toml`` for ``a/b.pcap`` and ``a/b.pcap.gz``."""
-    path = Path(capture)
-    if path.suffix.lower() in _COMPRESSED:
-        path = path.with_suffix("")
-    return str(path.with_suffix(".toml"))
+    path, end = os.path.splitext(capture)
+    if end.lower() in _COMPRESSED:
+        path = os.path.splitext(path)[0]
+    return f"{path}.toml"
 
 
 def find_beside(captures: Sequence[str]) -> str | None:
@@ -59,7 +58,7 @@ def find_beside(captures: Sequence[str]) -> str | None:
         if capture == "-":
             continue
         path = table_file_beside(capture)
-        if path not in found and Path(path).is_file():
+        if os.path.isfile(path) and not any(os.path.samefile(path, other) for other in found):
             found.append(path)
     if len(found) > 1:
         raise InvalidValue(
@@ -139,8 +138,7 @@ def must_spool(capture: str) -> bool:
     """Tell whether a capture can be read only once: standard input, a pipe."""
     if capture == "-":
         return True
-    path = Path(capture)
-    return path.exists() and not path.is_file() and not path.is_dir()
+    return os.path.exists(capture) and not os.path.isfile(capture) and not os.path.isdir(capture)
 
 
 def spool(capture: str, folder: str) -> tuple[str, bool]:

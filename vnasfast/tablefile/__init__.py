@@ -76,9 +76,3 @@ are not in it.
 Messages name rows as ``sockets[0].port``, counted from 0. Their line is that of the key, or else of the row's
 ``[[header]]``; a row without a header of its own, as in ``sockets = [{...}]``, has none.
 """
-
-from vnasfast.tablefile.document import read
-from vnasfast.tablefile.reading import fill
-from vnasfast.tablefile.writing import save, to_toml
-
-__all__ = ["fill", "read", "save", "to_toml"]

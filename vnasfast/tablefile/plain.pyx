@@ -1,4 +1,5 @@
-"""TOML as table files are nearly always written, read ten times faster than by a library that reads all of TOML.
+"""Table files as they nearly always are: TOML read ten times faster than by a library that reads all of it, and rows without
+a mistake checked a column at a time.
 
 Only lines of these kinds are read; any other makes :func:`read_plain` give up, and the library decides::
 
@@ -6,16 +7,32 @@ Only lines of these kinds are read; any other makes :func:`read_plain` give up, 
     key = 80            # also true, false, "text without a backslash"
     [[table]]           # one of several rows
 
-Measured: the 44,000 lines of a table file of 10k sockets take 5 ms instead of 60.
+Measured: the 44,000 lines of a table file of 10k sockets take 4 ms instead of 60.
 """
 
+from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.string cimport memcmp, memchr
+from libc.string cimport memcmp, memchr, memset
 
 cdef enum:
-    # More digits may be more than an int64; longer names hardly any key has.
-    MOST_DIGITS = 18
-    KEY_CACHE = 64
+    MOST_DIGITS = 18        # more may be more than an int64
+    RECENT = 256
+
+
+# A text that came before, and where it stood.
+cdef struct Text:
+    const char* start
+    Py_ssize_t n
+    PyObject* text          # `names` holds it
+
+
+# Names and texts that came before: the same few stand in very many lines.
+cdef struct Texts:
+    PyObject* names         # bytes → str
+    Text[RECENT] recent     # by a hash: most are found here, without a bytes object, in a third of the time
+
+
+cdef object MISSING = object()
 
 
 cdef inline bint is_bare(char c) noexcept nogil:
@@ -81,14 +98,17 @@ def read_plain(str text):
     cdef const char* i
     cdef dict whole = {}
     cdef dict row = whole
-    # Names and texts that came before: the same few stand in very many lines.
     cdef dict names = {}
+    cdef Texts texts
+    cdef Py_ssize_t n
     cdef object value
     cdef str name
     try:
         content = text.encode()
     except UnicodeEncodeError:      # a lone surrogate
         return None
+    memset(&texts, 0, sizeof(Texts))
+    texts.names = <PyObject*>names
     at = content
     end = at + len(content)
     while at < end:
@@ -96,9 +116,9 @@ def read_plain(str text):
         start = at
         if at < end and is_bare(at[0]):
             stop = past_name(at, end)
-            name = text_of(names, start, stop)
+            name = text_of(&texts, start, stop)
             at = past_blanks(stop, end)
-            if at == end or at[0] != c'=' or name in row:
+            if at == end or at[0] != c'=':
                 return None
             at = past_blanks(at + 1, end)
             if at == end:
@@ -117,7 +137,7 @@ def read_plain(str text):
                     i += 1
                 if stop == start and stop + 1 < end and stop[1] == c'"':    # three quotes: a text of several lines
                     return None
-                value = text_of(names, start, stop)
+                value = text_of(&texts, start, stop)
                 at = stop + 1
             else:
                 at = past_name(at, end)
@@ -129,7 +149,10 @@ def read_plain(str text):
                     value = number_of(start, at)
                     if value is None:
                         return None
+            n = len(row)
             row[name] = value
+            if len(row) == n:       # it was there
+                return None
         elif end - at >= 2 and at[0] == c'[' and at[1] == c'[':
             start = past_blanks(at + 2, end)
             stop = past_name(start, end)
@@ -137,7 +160,7 @@ def read_plain(str text):
             if stop == start or end - at < 2 or at[0] != c']' or at[1] != c']':
                 return None
             at += 2
-            name = text_of(names, start, stop)
+            name = text_of(&texts, start, stop)
             row = {}
             rows = whole.get(name)
             if rows is None:
@@ -152,9 +175,72 @@ def read_plain(str text):
     return whole
 
 
-cdef str text_of(dict names, const char* start, const char* stop):
-    cdef bytes key = start[:stop - start]
-    found = names.get(key)
-    if found is None:
-        found = names[key] = PyUnicode_DecodeUTF8(start, stop - start, NULL)
-    return <str>found
+cdef str text_of(Texts* texts, const char* start, const char* stop):
+    cdef Py_ssize_t n = stop - start, i
+    cdef unsigned int slot = 0
+    cdef Text* recent
+    cdef bytes key
+    for i in range(n):
+        slot = 31 * slot + <unsigned char>start[i]
+    recent = &texts.recent[slot % RECENT]
+    if recent.text == NULL or recent.n != n or memcmp(recent.start, start, n) != 0:
+        key = start[:n]
+        names = <dict>texts.names
+        found = names.get(key)
+        if found is None:
+            found = names[key] = PyUnicode_DecodeUTF8(start, n, NULL)
+        recent.start = start
+        recent.n = n
+        recent.text = <PyObject*>found
+    return <str>recent.text
+
+
+def columns_of(rows, dict keys not None):
+    """Read all rows a column at a time, each different value once: the same port, address and PID stand in very many rows.
+
+    Parameters
+    ----------
+    rows : sequence
+        Of dicts, as TOML has them.
+    keys : dict of str to Key
+        How each value is read.
+
+    Returns
+    -------
+    dict of str to list, or None
+        The values by key; None if a row has a mistake, or may have.
+    """
+    cdef Py_ssize_t n = len(rows), n_values = 0, n_read = 0, i
+    cdef dict columns = {}, read
+    cdef list column
+    for row in rows:
+        if type(row) is not dict:
+            return None
+        n_values += len(<dict>row)
+    for name, key in keys.items():
+        default = key.default
+        column = [default] * n
+        read = {}
+        kind = value = answer = None
+        for i, row in enumerate(rows):
+            found = (<dict>row).get(name, MISSING)
+            if found is MISSING:
+                if default is ...:
+                    return None
+                continue
+            n_read += 1
+            if found is not value:
+                if kind is None:
+                    kind = type(found)
+                elif type(found) is not kind:       # True is no 1, but they are equal
+                    return None
+                value = found
+                try:
+                    answer = read.get(value, MISSING)
+                    if answer is MISSING:
+                        answer = read[value] = key.read(value)
+                except (TypeError, ValueError):     # a list, which is read by itself; or a mistake
+                    return None
+            column[i] = answer
+        columns[name] = column
+    return columns if n_read == n_values else None

@@ -10,7 +10,6 @@ from vnasfast.errors import AddressInUse, AddressNotAvailable, InvalidValue
 from vnasfast.parse.text import protocol_name
 from vnasfast.tablefile.document import Path, Row, TableFile, written
 from vnasfast.tablefile.keys import ANY, ANY_IPV4, ANY_IPV6, MOST, POLICY
-from vnasfast.tablefile.writing import recipient_text
 from vnasfast.tables.bulk import bind_many
 from vnasfast.tables.linux_sockets import restore_linux
 from vnasfast.values import packed_address, unpacked_address, unpacked_network
@@ -228,10 +227,10 @@ def _bind_columns(
     Nearly all files have sockets of one kind only; those of several go row by row.
     """
     pids, n = columns["pid"], len(columns["pid"])
-    kinds = set(zip(columns["v6only"], columns["sharing"], columns["freebind"], strict=True))
-    if len(kinds) != 1 or not set(pids) <= vnas_of.keys():
+    kinds = [set(columns[key]) for key in ("v6only", "sharing", "freebind")]
+    if any(len(kind) != 1 for kind in kinds) or not set(pids) <= vnas_of.keys():
         return False
-    ((v6only, sharing, freebind),) = kinds
+    v6only, sharing, freebind = (kind.pop() for kind in kinds)
     if v6only:
         return False
     refused = bind_many(
@@ -250,6 +249,8 @@ def _bind_columns(
 
 @functools.lru_cache(10_000)
 def _address_text(packed: bytes) -> str:
+    from vnasfast.tablefile.writing import recipient_text  # noqa: PLC0415 (only for messages)
+
     return recipient_text(unpacked_address(packed))
 
 
