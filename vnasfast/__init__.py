@@ -46,13 +46,14 @@ from vnasfast.errors import (
 )
 from vnasfast.outcome import Outcome
 from vnasfast.parse import parse_frames
+from vnasfast.tables.resources import Usage
 
 if TYPE_CHECKING:
     from vnasfast.dispatch.explanation import Explanation, Step
     from vnasfast.dtypes import FLOW_KEY, FLOW_KEY_IPV4
     from vnasfast.parse.keys import flow_keys, ipv4_keys
     from vnasfast.snapshot import Snapshot
-    from vnasfast.tables.rows import AddressRow, LinuxRow, ProcessRow, RouteRow, SocketRow, Usage
+    from vnasfast.tables.rows import AddressRow, LinuxRow, ProcessRow, RouteRow, SocketRow
 
 # What few need is imported when it is first asked for; numpy, which arrays come with, takes longer than all else.
 _PLACES = {
@@ -66,7 +67,6 @@ _PLACES = {
     "Snapshot": "snapshot",
     "SocketRow": "tables.rows",
     "Step": "dispatch.explanation",
-    "Usage": "tables.rows",
     "flow_keys": "parse.keys",
     "ipv4_keys": "parse.keys",
 }

@@ -1,8 +1,7 @@
 """The policy `linux`, as people speak of it: what its sockets have, checked, and as the tables keep it."""
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv6Address
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from vnasfast.errors import InvalidValue
 from vnasfast.tables.linux_sockets import KERNELS, bind_linux, connect_linux, rule_as_linux
@@ -18,11 +17,15 @@ _SECRETS = ("tcp", "udp", "tcp6", "udp6")
 _MOST_UINT32 = 2**32 - 1
 
 
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
+
 class LinuxOptions(TypedDict, total=False):
     """What a socket may have under the policy `linux` only: see `ServerMachine.bind`."""
 
     device: str | None
-    peer: tuple[str | IPv4Address | IPv6Address, int] | None
+    peer: "tuple[str | IPv4Address | IPv6Address, int] | None"
     mapped: bool
     uid: int
     reuseaddr: bool

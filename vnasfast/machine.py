@@ -1,8 +1,9 @@
 """ServerMachine: the tables together, and what processes ask of them."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Self, Unpack
 
 from vnasfast import linux
@@ -21,6 +22,8 @@ from vnasfast.values import (
 from vnasfast.views import TableViews
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
@@ -199,7 +202,7 @@ class ServerMachine(TableViews):
         v6only: bool = False,
         sharing: bool = False,
         freebind: bool = False,
-        **options: "Unpack[LinuxOptions]",
+        **options: Unpack[LinuxOptions],
     ) -> int:
         """Register a socket of a process; its VNAS is the process's.
 
@@ -255,15 +258,15 @@ class ServerMachine(TableViews):
 
     def bind_many(
         self,
-        pids: "ArrayLike",
-        protocol: "Protocols",
-        port: "Numbers",
-        address: "Addresses" = "ANY",
+        pids: ArrayLike,
+        protocol: Protocols,
+        port: Numbers,
+        address: Addresses = "ANY",
         *,
         v6only: bool = False,
         sharing: bool = False,
         freebind: bool = False,
-    ) -> "NDArray[np.int32]":
+    ) -> NDArray[np.int32]:
         """Register many sockets, all of them or, on an error, none.
 
         Each argument but the options, which are those of `bind`, is one value for all or one a socket; addresses as for
@@ -303,7 +306,7 @@ class ServerMachine(TableViews):
         """
         linux.connect(self.tables, checked(socket, "socket ID", 0, MOST), peer, address)
 
-    def close_many(self, sockets: "ArrayLike") -> None:
+    def close_many(self, sockets: ArrayLike) -> None:
         """Close many sockets, each named once; NoSuchSocket if one is not open, and those before it are closed."""
         from vnasfast.bulk import close_many  # noqa: PLC0415 (with numpy)
 
@@ -339,7 +342,7 @@ class ServerMachine(TableViews):
 
     # ---- frozen ----------------------------------------------------------------------------------------------------
 
-    def freeze(self) -> "Snapshot":
+    def freeze(self) -> Snapshot:
         """Copy the tables as they are now; the copy dispatches as this machine would, and never changes.
 
         Returns

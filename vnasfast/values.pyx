@@ -5,8 +5,6 @@ from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp, memset
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
-
 from vnasfast.errors import InvalidValue
 from vnasfast.parse.text import PORT_PROTOCOLS, address_bytes, address_of, protocol_name, protocol_number
 
@@ -18,6 +16,18 @@ PROTOCOLS = {protocol_name(number): number for number in PORT_PROTOCOLS}
 cdef dict NUMBERS = PROTOCOLS
 cdef bytes ANY = bytes(16)
 cdef bytes MAPPED = bytes(10) + b"\xff\xff"
+
+
+cdef object IPADDRESS = None
+
+
+cdef object ipaddress():
+    """The module of that name, whose import takes 2 ms and which a table file of plain addresses does without."""
+    global IPADDRESS
+    if IPADDRESS is None:
+        import ipaddress as module
+        IPADDRESS = module
+    return IPADDRESS
 
 
 cdef bytes mapped(uint32_t address):
@@ -61,15 +71,15 @@ def packed_address(address):
     """Return 16 bytes of an address, IPv4 mapped; "ANY" is ``::``."""
     cdef uint32_t number
     # Many times faster than through address_bytes, which reads whatever ipaddress does.
-    if type(address) is IPv4Address:
-        return mapped(int(address))
     if type(address) is str and is_plain_ipv4(address, &number):
         return mapped(number)
     if isinstance(address, str) and address.upper() == "ANY":
         return ANY
-    if not isinstance(address, str | IPv4Address | IPv6Address) or not address:
+    if type(address) is ipaddress().IPv4Address:
+        return mapped(int(address))
+    if not isinstance(address, (str, ipaddress().IPv4Address, ipaddress().IPv6Address)) or not address:
         raise InvalidValue(f"{address!r} is no address: write it like 192.0.2.1 or 2001:db8::1")
-    if isinstance(address, IPv6Address) and address.scope_id is None:
+    if isinstance(address, ipaddress().IPv6Address) and address.scope_id is None:
         return address.packed
     return address_bytes(address)
 
@@ -78,8 +88,8 @@ def unpacked_address(bytes packed not None):
     """Return the address of 16 bytes."""
     cdef const uint8_t* octets = packed
     if len(packed) == 16 and memcmp(octets, <const char*>MAPPED, 12) == 0:
-        return IPv4Address(<uint32_t>octets[12] << 24 | <uint32_t>octets[13] << 16 | <uint32_t>octets[14] << 8 | octets[15])
-    return address_of(packed) or IPv6Address(0)
+        return ipaddress().IPv4Address(<uint32_t>octets[12] << 24 | <uint32_t>octets[13] << 16 | <uint32_t>octets[14] << 8 | octets[15])
+    return address_of(packed) or ipaddress().IPv6Address(0)
 
 
 def packed_network(network):
@@ -87,7 +97,8 @@ def packed_network(network):
     if network is None or network == "default":
         return None, 0
     try:
-        parsed = network if isinstance(network, IPv4Network | IPv6Network) else ip_network(str(network))
+        known = isinstance(network, (ipaddress().IPv4Network, ipaddress().IPv6Network))
+        parsed = network if known else ipaddress().ip_network(str(network))
     except ValueError as error:
         raise InvalidValue(f"{network!r} is no network ({error}): write it like 192.0.2.0/24, or default") from None
     packed = packed_address(parsed.network_address)
@@ -99,9 +110,9 @@ def unpacked_network(packed, length):
     if packed is None:
         return None
     address = unpacked_address(packed)
-    if isinstance(address, IPv4Address) and length >= 96:
-        return IPv4Network((address, length - 96))
-    return IPv6Network((packed, length))
+    if address.version == 4 and length >= 96:
+        return ipaddress().IPv4Network((address, length - 96))
+    return ipaddress().IPv6Network((packed, length))
 
 
 def transport_number(protocol):

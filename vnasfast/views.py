@@ -1,7 +1,8 @@
 """What people ask of tables, whether they change or are frozen."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
 
 from vnasfast.dispatch.dispatcher import Dispatcher
@@ -9,14 +10,17 @@ from vnasfast.outcome import Outcome
 from vnasfast.parse.text import protocol_name
 from vnasfast.tables.linux_sockets import linux_rows, policy_of
 from vnasfast.tables.listing import address_rows, outcome_usage, process_rows, route_rows, socket_rows, vnas_usage
-from vnasfast.tables.rows import AddressRow, LinuxRow, ProcessRow, RouteRow, SocketRow, Usage
 from vnasfast.values import MOST, checked, checked_pid, packed_address, unpacked_address, unpacked_network
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
     import numpy as np
     from numpy.typing import NDArray
 
     from vnasfast.dispatch.explanation import Explanation
+    from vnasfast.tables.resources import Usage
+    from vnasfast.tables.rows import AddressRow, LinuxRow, ProcessRow, RouteRow, SocketRow
 
 
 class TableViews(Dispatcher):
@@ -54,7 +58,7 @@ class TableViews(Dispatcher):
         source_pid: int = 0,
         wire_length: int | None = None,
         time_ns: int = 0,
-    ) -> "Explanation":
+    ) -> Explanation:
         """Explain how `dispatch` decides on a frame, step by step. Changes and counts nothing.
 
         Parameters are those of `dispatch`.
@@ -63,7 +67,7 @@ class TableViews(Dispatcher):
 
         return explain_frame(self, frame, link_type, source_pid, wire_length, time_ns)
 
-    def explain_key(self, key: "NDArray[Any] | np.void") -> "Explanation":
+    def explain_key(self, key: NDArray[Any] | np.void) -> Explanation:
         """Explain how `dispatch_batch` decides on one key of FLOW_KEY."""
         from vnasfast.dispatch.explain import explain_key  # noqa: PLC0415 (rarely needed)
 
@@ -74,16 +78,22 @@ class TableViews(Dispatcher):
     @property
     def processes(self) -> list[ProcessRow]:
         """The process table, by PID."""
+        from vnasfast.tables.rows import ProcessRow  # noqa: PLC0415 (with ipaddress; replays need neither)
+
         return [ProcessRow(*row) for row in process_rows(self.tables)]
 
     @property
     def addresses(self) -> list[AddressRow]:
         """The ANY-address table, in order of registration."""
+        from vnasfast.tables.rows import AddressRow  # noqa: PLC0415
+
         return [AddressRow(unpacked_address(row[0]), *row[1:]) for row in address_rows(self.tables)]
 
     @property
     def sockets(self) -> list[SocketRow]:
         """The socket table, in order of registration."""
+        from vnasfast.tables.rows import SocketRow  # noqa: PLC0415
+
         rows = [
             SocketRow(row[0], protocol_name(row[1]), row[2], unpacked_address(row[3]), *row[4:])
             for row in socket_rows(self.tables)
@@ -104,6 +114,8 @@ class TableViews(Dispatcher):
     @property
     def linux_sockets(self) -> dict[int, LinuxRow]:
         """Socket → what it has under the policy `linux`; empty under another."""
+        from vnasfast.tables.rows import LinuxRow  # noqa: PLC0415
+
         rows = {}
         for socket, row in linux_rows(self.tables).items():
             device, mapped, uid, reuseaddr, peer, peer_port, _, group, member, *_ = row[3:]
@@ -122,6 +134,8 @@ class TableViews(Dispatcher):
     @property
     def routes(self) -> list[RouteRow]:
         """The routing table, in order of registration, the default last."""
+        from vnasfast.tables.rows import RouteRow  # noqa: PLC0415
+
         return [
             RouteRow(unpacked_network(network, length), interface)
             for network, length, interface in route_rows(self.tables)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING
 
 from vnasfast.errors import InvalidValue
 
 if TYPE_CHECKING:
+    import ipaddress
+
     import numpy as np
 
 _PROTOCOL_NAMES = {
@@ -117,6 +118,8 @@ def address_of(octets: bytes | np.ndarray) -> ipaddress.IPv4Address | ipaddress.
         raise InvalidValue(f"an address field is 16 bytes long, not {len(packed)}")
     if not any(packed):
         return None
+    import ipaddress  # noqa: PLC0415 (2 ms, and most replays need it not)
+
     address = ipaddress.IPv6Address(packed)
     return address.ipv4_mapped or address
 
@@ -163,6 +166,8 @@ def address_bytes(address: str | bytes | ipaddress.IPv4Address | ipaddress.IPv6A
     """
     if isinstance(address, str) and not address:
         return bytes(16)
+    import ipaddress  # noqa: PLC0415
+
     try:
         known = ipaddress.ip_address(address)
     except ValueError as error:

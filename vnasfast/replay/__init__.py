@@ -19,18 +19,21 @@ Nothing in vnasfast imports this package.
     report.py     the result as data  ── screen.py, cli.py  what a person sees
 """
 
-from vnasfast.replay.report import (
-    CaptureReport,
-    DamageReport,
-    LinkReport,
-    OffenderReport,
-    OutcomeReport,
-    Report,
-    ServiceReport,
-    SpeedReport,
-    TablesReport,
-)
-from vnasfast.replay.run import Replay, replay
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vnasfast.replay.report import (
+        CaptureReport,
+        DamageReport,
+        LinkReport,
+        OffenderReport,
+        OutcomeReport,
+        Report,
+        ServiceReport,
+        SpeedReport,
+        TablesReport,
+    )
+    from vnasfast.replay.run import Replay, replay
 
 __all__ = [
     "CaptureReport",
@@ -45,3 +48,16 @@ __all__ = [
     "TablesReport",
     "replay",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # ``python -m vnasfast.replay`` imports this package before it can take care of Ctrl-C, and --help needs none of it.
+    if name in __all__:
+        from importlib import import_module  # noqa: PLC0415
+
+        return getattr(import_module(f"vnasfast.replay.{'run' if name in ('Replay', 'replay') else 'report'}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

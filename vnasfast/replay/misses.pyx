@@ -1,7 +1,7 @@
 """What was not delivered, by outcome, VLAN, protocol, destination address and port."""
 
 import os
-from typing import NamedTuple
+from collections import namedtuple
 
 from vnasfast.errors import InvalidValue
 
@@ -15,18 +15,9 @@ from vnasfast.tables.usage cimport N_OUTCOMES
 from vnasfast.typedefs cimport NO_VNAS
 
 
-class Miss(NamedTuple):
-    """What packets with the same outcome were for."""
-
-    destination: bytes
-    vlan: int
-    protocol: int
-    n_ports: int
-    port: int
-    link_type: int
-    ethertype: int
-    packets: int
-    bytes: int
+# Not of typing, which would compile each annotation, as Cython has them as texts.
+Miss = namedtuple("Miss", "destination vlan protocol n_ports port link_type ethertype packets bytes")
+Miss.__doc__ = "What packets with the same outcome were for."
 
 
 cdef void _merge_ports(const Misses* misses, Misses* merged) noexcept nogil:

@@ -14,7 +14,7 @@ from vnasfast.outcome import Outcome
 from vnasfast.parse.text import address_text, protocol_name
 from vnasfast.replay.misses import Miss, MissTable
 from vnasfast.tables.listing import socket_rows
-from vnasfast.tables.rows import Usage
+from vnasfast.tables.resources import Usage
 
 _NONE = Usage()
 

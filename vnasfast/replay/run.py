@@ -27,8 +27,8 @@ from vnasfast.replay.report import (
     services_of,
     share_of,
 )
-from vnasfast.tables.listing import n_sockets
-from vnasfast.tables.rows import Usage
+from vnasfast.tables.listing import address_rows, n_sockets, process_rows, route_rows
+from vnasfast.tables.resources import Usage
 
 #: Offenders listed for each outcome.
 TOP = 5
@@ -222,17 +222,17 @@ class Replay:
         )
 
     def _tables_report(self, machine: ServerMachine) -> TablesReport:
-        processes = machine.processes
-        addresses = machine.addresses
+        processes = process_rows(machine.tables)
+        addresses = address_rows(machine.tables)
         return TablesReport(
             origin=self.chosen.origin,
             path=self.chosen.path,
             saved=self.saved,
-            vnases=len({row.vnas for row in processes if row.pid != 1} | {row.vnas for row in addresses}),
+            vnases=len({vnas for pid, vnas, *_ in processes if pid != 1} | {vnas for _, vnas, *_ in addresses}),
             processes=len(processes),
             addresses=len(addresses),
             sockets=n_sockets(machine.tables),
-            routes=len(machine.routes),
+            routes=len(route_rows(machine.tables)),
             notes=self.chosen.notes,
         )
 

@@ -1,4 +1,4 @@
-from vnasfast.tables.rows import Usage
+from vnasfast.tables.resources import Usage
 from vnasfast.tables.tables import Tables
 
 def process_rows(tables: Tables) -> list[tuple[int, int, int, Usage]]: ...

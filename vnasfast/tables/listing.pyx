@@ -12,7 +12,7 @@ from vnasfast.tables.sockets cimport Endpoint, shares_port
 from vnasfast.tables.tables cimport Tables, address_bytes, endpoint_of
 from vnasfast.tables.usage cimport N_OUTCOMES, Usage, usage_add
 
-from vnasfast.tables.rows import Usage as UsageRow
+from vnasfast.tables.resources import Usage as UsageRow
 
 cdef uint8_t[5] PROTOCOLS
 PROTOCOLS[:] = [6, 17, 33, 132, 136]

@@ -3,14 +3,7 @@
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
 
-
-class Usage(NamedTuple):
-    """The resources used: what was dispatched to a row."""
-
-    packets: int = 0
-    bytes: int = 0
-    first_ns: int | None = None
-    last_ns: int | None = None
+from vnasfast.tables.resources import Usage
 
 
 class ProcessRow(NamedTuple):
