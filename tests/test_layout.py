@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import vnasfast
+import vnasfast.replay
 
 PACKAGE = Path(vnasfast.__file__).parent
 ROOT = Path(__file__).parents[1]
@@ -101,3 +102,49 @@ def test_replaying_needs_no_numpy():
     code = "import sys; sys.modules['numpy'] = None; from vnasfast.replay.cli import main; main(['pcaps/corners.pcap'])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     assert run.returncode == 0, run.stderr
+
+
+#: What a replay that prints no report does without. Most of a short replay is the import of modules.
+NEEDLESS = {
+    "ipaddress",
+    "numpy",
+    "pathlib",
+    "tomli",
+    "tqdm",
+    "vnasfast.dispatch.explain",
+    "vnasfast.files",
+    "vnasfast.replay.learn",
+    "vnasfast.replay.report",
+    "vnasfast.replay.screen",
+    "vnasfast.snapshot",
+    "vnasfast.tablefile.writing",
+    "vnasfast.tables.check",
+    "vnasfast.tables.rows",
+}
+
+
+def imported_by(code):
+    """What code imports, beside what the interpreter had imported before it ran."""
+    code = f"import sys; before = set(sys.modules)\ntry:\n    {code}\nfinally:\n    print(*set(sys.modules) - before)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(run.stdout.split())
+
+
+def test_a_replay_imports_what_it_needs():
+    code = "from vnasfast.replay.cli import main; main(['--quiet', 'pcaps/three-servers.pcap'])"
+    found = imported_by(code)
+    assert "vnasfast.replay.run" in found
+    assert found & NEEDLESS == set()
+
+
+def test_help_needs_no_replay():
+    code = "from vnasfast.replay.cli import main; main(['--help'])"
+    assert imported_by(code) & {"vnasfast.replay.run", "vnasfast.capture"} == set()
+
+
+@pytest.mark.parametrize("package", [vnasfast, vnasfast.replay], ids=lambda package: package.__name__)
+def test_public_names_are_there_when_they_are_asked_for(package):
+    assert set(package.__all__) <= set(dir(package))
+    assert all(getattr(package, name) is not None for name in package.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nobody'"):
+        package.nobody  # noqa: B018

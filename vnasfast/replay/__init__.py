@@ -16,16 +16,14 @@ Nothing in vnasfast imports this package.
     lane.pyx      a thread's memory; read, parse, dispatch, a piece of frames at a time
        |      |── misses.pyx       what was not delivered, by what it was for
        |      `── deliveries.pyx   one CSV row a frame
-    report.py     the result as data  ── screen.py, cli.py  what a person sees
+    captured.py, report.py   the result as data  ── screen.py, cli.py  what a person sees
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vnasfast.replay.captured import CaptureReport, DamageReport, LinkReport
     from vnasfast.replay.report import (
-        CaptureReport,
-        DamageReport,
-        LinkReport,
         OffenderReport,
         OutcomeReport,
         Report,
@@ -34,6 +32,20 @@ if TYPE_CHECKING:
         TablesReport,
     )
     from vnasfast.replay.run import Replay, replay
+
+_PLACES = {
+    "CaptureReport": "captured",
+    "DamageReport": "captured",
+    "LinkReport": "captured",
+    "OffenderReport": "report",
+    "OutcomeReport": "report",
+    "Replay": "run",
+    "Report": "report",
+    "ServiceReport": "report",
+    "SpeedReport": "report",
+    "TablesReport": "report",
+    "replay": "run",
+}
 
 __all__ = [
     "CaptureReport",
@@ -52,10 +64,10 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     # ``python -m vnasfast.replay`` imports this package before it can take care of Ctrl-C, and --help needs none of it.
-    if name in __all__:
+    if name in _PLACES:
         from importlib import import_module  # noqa: PLC0415
 
-        return getattr(import_module(f"vnasfast.replay.{'run' if name in ('Replay', 'replay') else 'report'}"), name)
+        return getattr(import_module(f"vnasfast.replay.{_PLACES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

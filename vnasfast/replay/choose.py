@@ -3,12 +3,14 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vnasfast.capture import Capture
 from vnasfast.errors import InvalidValue
 from vnasfast.machine import ServerMachine
-from vnasfast.replay.report import Owner
+
+if TYPE_CHECKING:
+    from vnasfast.replay.report import Owner
 
 #: The ends of compressed captures' names.
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
@@ -33,7 +35,7 @@ class Chosen(NamedTuple):
     notes: list[str]
     interrupted_after: int | None = None
     """The number of packets after which Ctrl-C ended the learning."""
-    owners: Mapping[int, Owner] | None = None
+    owners: "Mapping[int, Owner] | None" = None
     """Socket ID → whose it is, where the tables are those of a running machine."""
 
 
@@ -127,6 +129,7 @@ def host_tables(netns: str | None, every_netns: bool, group_by: str) -> Chosen:
     """
     from vnasfast.host import snapshot  # noqa: PLC0415 (with numpy)
     from vnasfast.host.tables import owners_of, tables_of  # noqa: PLC0415
+    from vnasfast.replay.report import Owner  # noqa: PLC0415
 
     host = snapshot(netns, every_netns=every_netns)
     tables = tables_of(host)

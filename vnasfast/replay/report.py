@@ -12,43 +12,12 @@ from typing import Any, NamedTuple
 from vnasfast.machine import ServerMachine
 from vnasfast.outcome import Outcome
 from vnasfast.parse.text import address_text, protocol_name
+from vnasfast.replay.captured import CaptureReport
 from vnasfast.replay.misses import Miss, MissTable
-from vnasfast.tables.listing import socket_rows
+from vnasfast.tables.listing import address_rows, n_sockets, process_rows, route_rows, socket_rows
 from vnasfast.tables.resources import Usage
 
 _NONE = Usage()
-
-
-class LinkReport(NamedTuple):
-    """Frames of one link type; ``read`` tells whether the parser knows it."""
-
-    link_type: int
-    name: str
-    packets: int
-    read: bool
-
-
-class DamageReport(NamedTuple):
-    """Why a capture could not be read to its end; ``offset`` in bytes, None where the operating system failed."""
-
-    offset: int | None
-    message: str
-
-
-class CaptureReport(NamedTuple):
-    """One capture; ``first_frame`` is the number of its first frame in the deliveries, where all captures count on."""
-
-    name: str
-    format: str
-    link_types: list[LinkReport]
-    packets: int
-    bytes: int
-    captured_bytes: int
-    first_ns: int | None
-    last_ns: int | None
-    delivered: int
-    first_frame: int
-    damage: DamageReport | None
 
 
 class TablesReport(NamedTuple):
@@ -177,6 +146,38 @@ def _plain(value: object) -> object:
 def share_of(part: int, whole: int) -> float:
     """Give a part as a number from 0 to 1; 0 of nothing."""
     return part / whole if whole else 0.0
+
+
+def tables_of(
+    machine: ServerMachine, origin: str, path: str | None, saved: str | None, notes: list[str]
+) -> TablesReport:
+    """Count what the tables hold."""
+    processes = process_rows(machine.tables)
+    addresses = address_rows(machine.tables)
+    return TablesReport(
+        origin=origin,
+        path=path,
+        saved=saved,
+        vnases=len({vnas for pid, vnas, *_ in processes if pid != 1} | {vnas for _, vnas, *_ in addresses}),
+        processes=len(processes),
+        addresses=len(addresses),
+        sockets=n_sockets(machine.tables),
+        routes=len(route_rows(machine.tables)),
+        notes=notes,
+    )
+
+
+def speed_of(seconds: float, packets: int, stage_ns: Mapping[str, int]) -> SpeedReport:
+    """Divide what the stages took by the packets."""
+    each = {stage: share_of(ns, packets) for stage, ns in stage_ns.items()}
+    return SpeedReport(
+        seconds=seconds,
+        packets_per_second=packets / seconds if seconds else 0.0,
+        reading_ns=each["reading"],
+        parsing_ns=each["parsing"],
+        dispatching_ns=each["dispatching"],
+        writing_ns=each["writing"],
+    )
 
 
 def services_of(

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from vnasfast.capture import Capture, open_capture
 from vnasfast.capture.link_types import LINK_TYPES
@@ -12,23 +12,15 @@ from vnasfast.errors import CaptureError, InvalidValue
 from vnasfast.machine import ServerMachine
 from vnasfast.outcome import Outcome
 from vnasfast.parse import link_is_known
+from vnasfast.replay.captured import CaptureReport, DamageReport, LinkReport
 from vnasfast.replay.choose import GIVEN, Chosen, Progress, choose_tables, find_beside, must_spool, spool
 from vnasfast.replay.deliveries import DeliveryWriter
 from vnasfast.replay.misses import MissTable
 from vnasfast.replay.pipeline import Pipeline
-from vnasfast.replay.report import (
-    CaptureReport,
-    DamageReport,
-    LinkReport,
-    Report,
-    SpeedReport,
-    TablesReport,
-    outcomes_of,
-    services_of,
-    share_of,
-)
-from vnasfast.tables.listing import address_rows, n_sockets, process_rows, route_rows
 from vnasfast.tables.resources import Usage
+
+if TYPE_CHECKING:
+    from vnasfast.replay.report import Report
 
 #: Offenders listed for each outcome.
 TOP = 5
@@ -181,7 +173,7 @@ class Replay:
         """The captures fed so far."""
         return list(self._captures)
 
-    def report(self, *, top: int = TOP) -> Report:
+    def report(self, *, top: int = TOP) -> "Report":
         """Make the report of all that was fed so far.
 
         Parameters
@@ -193,7 +185,17 @@ class Replay:
         -------
         Report
         """
-        machine = self.chosen.machine
+        from vnasfast.replay.report import (  # noqa: PLC0415 (3 % of a short replay that prints none)
+            Report,
+            outcomes_of,
+            services_of,
+            share_of,
+            speed_of,
+            tables_of,
+        )
+
+        chosen = self.chosen
+        machine = chosen.machine
         counts = {
             outcome: Usage(
                 usage.packets - self._outcomes_before[outcome].packets,
@@ -203,49 +205,22 @@ class Replay:
         }
         delivered = counts[Outcome.DELIVERED]
         packets = self._packets
-        services = services_of(machine, self._sockets_before, packets, self.chosen.owners)
+        services = services_of(machine, self._sockets_before, packets, chosen.owners)
         return Report(
             captures=self.captures,
             packets=packets,
             bytes=sum(capture.bytes for capture in self._captures),
             first_ns=min((c.first_ns for c in self._captures if c.first_ns is not None), default=None),
             last_ns=max((c.last_ns for c in self._captures if c.last_ns is not None), default=None),
-            tables=self._tables_report(machine),
+            tables=tables_of(machine, chosen.origin, chosen.path, self.saved, chosen.notes),
             services=services,
             delivered_packets=delivered.packets,
             delivered_bytes=delivered.bytes,
             delivered_share=share_of(delivered.packets, packets),
             outcomes=outcomes_of(counts, self._misses, packets, top),
-            speed=self._speed(packets),
+            speed=speed_of(self._seconds, packets, self._pipeline.stage_ns),
             interrupted=self.interrupted,
             limited=self._limited,
-        )
-
-    def _tables_report(self, machine: ServerMachine) -> TablesReport:
-        processes = process_rows(machine.tables)
-        addresses = address_rows(machine.tables)
-        return TablesReport(
-            origin=self.chosen.origin,
-            path=self.chosen.path,
-            saved=self.saved,
-            vnases=len({vnas for pid, vnas, *_ in processes if pid != 1} | {vnas for _, vnas, *_ in addresses}),
-            processes=len(processes),
-            addresses=len(addresses),
-            sockets=n_sockets(machine.tables),
-            routes=len(route_rows(machine.tables)),
-            notes=self.chosen.notes,
-        )
-
-    def _speed(self, packets: int) -> SpeedReport:
-        stages = self._pipeline.stage_ns
-        each = {stage: share_of(ns, packets) for stage, ns in stages.items()}
-        return SpeedReport(
-            seconds=self._seconds,
-            packets_per_second=packets / self._seconds if self._seconds else 0.0,
-            reading_ns=each["reading"],
-            parsing_ns=each["parsing"],
-            dispatching_ns=each["dispatching"],
-            writing_ns=each["writing"],
         )
 
 
@@ -268,7 +243,7 @@ def replay(
     threads: int | None = None,
     top: int = TOP,
     on_progress: Progress | None = None,
-) -> Report:
+) -> "Report":
     """Dispatch all packets of captures to the sockets of one machine.
 
     Parameters

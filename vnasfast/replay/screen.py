@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 from vnasfast.console import table
+from vnasfast.replay.captured import CaptureReport
 from vnasfast.replay.report import (
-    CaptureReport,
     OffenderReport,
     OutcomeReport,
     Report,

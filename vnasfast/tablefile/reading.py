@@ -236,7 +236,7 @@ def _bind_columns(
     refused = bind_many(
         machine.tables,
         array("i", pids),
-        bytes(columns["protocol"]),
+        array("B", bytes(columns["protocol"])),
         array("H", columns["port"]),
         memoryview(b"".join(columns["address"])).cast("B", (n, 16)),
         v6only,
