@@ -159,6 +159,15 @@ def test_refuses_frames_outside_the_buffer():
         parse_plain(bytes(60), [0, 0], [60], 1)
 
 
+@pytest.mark.parametrize("offset", [1, 61, 1 << 32, 1 << 62, (1 << 63) - 1, 1 << 63, (1 << 64) - 60, (1 << 64) - 1])
+@pytest.mark.parametrize("place", [0, 4, 8])
+def test_finds_the_frame_outside_the_buffer(offset, place):
+    offsets = np.zeros(9, np.uint64)
+    offsets[place] = offset
+    with pytest.raises(InvalidValue, match=f"frame {place}"):
+        parse_plain(bytes(60), offsets, np.full(9, 60, np.uint32), 1)
+
+
 @pytest.mark.skipif("VNASFAST_VECTOR" in os.environ, reason="one path is asked for")
 @pytest.mark.parametrize("path", vector.paths)
 def test_each_vector_path(path):

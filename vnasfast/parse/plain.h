@@ -64,11 +64,13 @@ static inline uint32_t vnas_is_tag(uint32_t ethertype)
 static inline __attribute__((always_inline)) uint64_t vnas_outside_of(uint64_t n_bytes, const uint64_t *offsets,
                                                                       const uint32_t *lengths, size_t n)
 {
-    /* A difference that is negative has its uppermost bit set; so has an offset that no buffer reaches. */
-    uint64_t outside = 0;
-    for (size_t i = 0; i < n; i++)
-        outside |= offsets[i] | (n_bytes - offsets[i]) | (n_bytes - offsets[i] - lengths[i]);
-    return outside >> 63;
+    /* A difference that is negative has its uppermost bit set, and wraps for no offset below 2^62. */
+    uint64_t beyond = 0, outside = 0;
+    for (size_t i = 0; i < n; i++) {
+        beyond |= offsets[i];
+        outside |= n_bytes - (offsets[i] + lengths[i]);
+    }
+    return beyond >> 62 | outside >> 63;
 }
 
 static void vnas_portable_plain(const unsigned char *base, uint64_t n_bytes, const uint64_t *offsets, const uint32_t *lengths,
