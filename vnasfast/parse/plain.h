@@ -1,5 +1,6 @@
 /* Plain frames, which are most of them, to keys: at most 512 at a time, and no branch that depends on what a single frame is, so that
- * mixed traffic costs what any other does. All other frames are listed, and left to parse_frame.
+ * mixed traffic costs what any other does. All other frames are listed, and left to parse_frame. Eight frames of one kind, which most are,
+ * go to their keys at once (AVX2).
  *
  *   sort      frame → its kind: the list that its place goes to; where its IP header lies; its VLAN
  *   keys      each list → keys, one behind the other
@@ -183,14 +184,34 @@ static inline __attribute__((always_inline)) __m256i vnas_tags(__m256i ethertype
                            _mm256_cmpeq_epi32(ethertype, _mm256_set1_epi32(0xA888)));
 }
 
-static inline __attribute__((always_inline)) void vnas_sort_8(
-    const unsigned char *base, uint64_t n_bytes, const uint64_t *offsets, const uint32_t *lengths, size_t first, uint32_t wanted,
-    VnasHeads *heads, VnasKinds *kinds)
+/* Which of 8 protocols have ports. */
+static inline __attribute__((always_inline)) __m256i vnas_with_ports(__m256i protocol)
 {
+    /* The sum of a protocol's two hex digits tells those that have ports apart. */
     const __m256i numbers = _mm256_broadcastsi128_si256(
         _mm_setr_epi8((char)136, 0, 17, 33, 0, 0, 6, 0, 0, 0, 0, 0, (char)132, 0, 0, 0));
+    __m256i digits = _mm256_and_si256(_mm256_add_epi32(protocol, _mm256_srli_epi32(protocol, 4)), _mm256_set1_epi32(15));
+    return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_shuffle_epi8(numbers, digits), _mm256_set1_epi32(0xFF)), protocol);
+}
+
+static inline __attribute__((always_inline)) uint32_t vnas_signs(__m256i lanes)
+{
+    return (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(lanes));
+}
+
+/* Ethertype, version and header length in one compare. */
+static inline __attribute__((always_inline)) __m256i vnas_is_ipv4(__m256i head)
+{
+    return _mm256_cmpeq_epi32(_mm256_and_si256(head, _mm256_set1_epi32(0xFFFFFF)), _mm256_set1_epi32(0x450008));
+}
+
+/* The plain ones of 8 frames: those of IPv4 in the low byte, those of IPv6 in the next. For 8 of IPv4 nothing is worked out that only other
+ * frames need: tags, and all of IPv6; 2 instructions a frame. */
+static inline __attribute__((always_inline)) uint32_t vnas_kinds_8(
+    const unsigned char *base, uint64_t n_bytes, const uint64_t *offsets, const uint32_t *lengths, size_t first, VnasHeads *heads)
+{
     const __m256i swap = _mm256_broadcastsi128_si256(_mm_setr_epi8(1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
-    const __m256i half = _mm256_set1_epi32(0xFFFF), byte = _mm256_set1_epi32(0xFF), zero = _mm256_setzero_si256();
+    const __m256i zero = _mm256_setzero_si256();
     const unsigned char **link = heads->link + first;
     __m256i length = _mm256_loadu_si256((const __m256i *)lengths);
     __m256i begin[2] = {
@@ -202,40 +223,73 @@ static inline __attribute__((always_inline)) void vnas_sort_8(
     _mm256_storeu_si256((__m256i *)link, begin[0]);
     _mm256_storeu_si256((__m256i *)(link + 4), begin[1]);
     vnas_columns(link, column);
-    __m256i tagged = vnas_tags(column[0]);
-    if (!_mm256_testz_si256(tagged, tagged)) {
-        __m256i twice = _mm256_and_si256(tagged, vnas_tags(column[1])), four = _mm256_set1_epi32(4);
-        __m256i bytes = _mm256_add_epi32(_mm256_and_si256(tagged, four), _mm256_and_si256(twice, four));
-        __m256i number = _mm256_set1_epi32(0x0FFF);
-        vlan = _mm256_and_si256(_mm256_and_si256(_mm256_srli_epi32(_mm256_shuffle_epi8(column[0], swap), 16), number), tagged);
-        __m256i inner = _mm256_and_si256(_mm256_and_si256(_mm256_srli_epi32(_mm256_shuffle_epi8(column[1], swap), 16), number), twice);
-        vlan = _mm256_or_si256(vlan, _mm256_and_si256(inner, _mm256_cmpeq_epi32(vlan, zero)));
-        length = _mm256_sub_epi32(length, bytes);
-        _mm256_storeu_si256(
-            (__m256i *)link, _mm256_add_epi64(begin[0], _mm256_cvtepu32_epi64(_mm256_castsi256_si128(bytes))));
-        _mm256_storeu_si256(
-            (__m256i *)(link + 4), _mm256_add_epi64(begin[1], _mm256_cvtepu32_epi64(_mm256_extracti128_si256(bytes, 1))));
-        vnas_columns(link, column);
+    __m256i ipv4 = vnas_is_ipv4(column[0]);
+    if (vnas_signs(ipv4) != 0xFF) {
+        __m256i tagged = vnas_tags(column[0]);
+        if (!_mm256_testz_si256(tagged, tagged)) {
+            __m256i twice = _mm256_and_si256(tagged, vnas_tags(column[1])), four = _mm256_set1_epi32(4);
+            __m256i bytes = _mm256_add_epi32(_mm256_and_si256(tagged, four), _mm256_and_si256(twice, four));
+            __m256i number = _mm256_set1_epi32(0x0FFF);
+            __m256i outer = _mm256_and_si256(_mm256_srli_epi32(_mm256_shuffle_epi8(column[0], swap), 16), number);
+            __m256i inner = _mm256_and_si256(_mm256_srli_epi32(_mm256_shuffle_epi8(column[1], swap), 16), number);
+            vlan = _mm256_and_si256(outer, tagged);
+            vlan = _mm256_or_si256(vlan, _mm256_and_si256(_mm256_and_si256(inner, twice), _mm256_cmpeq_epi32(vlan, zero)));
+            length = _mm256_sub_epi32(length, bytes);
+            _mm256_storeu_si256(
+                (__m256i *)link, _mm256_add_epi64(begin[0], _mm256_cvtepu32_epi64(_mm256_castsi256_si128(bytes))));
+            _mm256_storeu_si256(
+                (__m256i *)(link + 4), _mm256_add_epi64(begin[1], _mm256_cvtepu32_epi64(_mm256_extracti128_si256(bytes, 1))));
+            vnas_columns(link, column);
+            ipv4 = vnas_is_ipv4(column[0]);
+        }
     }
     _mm256_storeu_si256((__m256i *)(heads->vlan + first), vlan);
-    /* Ethertype, version and, of IPv4, header length in one compare. */
-    __m256i ipv4 = _mm256_cmpeq_epi32(_mm256_and_si256(column[0], _mm256_set1_epi32(0xFFFFFF)), _mm256_set1_epi32(0x450008));
-    __m256i ipv6 = _mm256_cmpeq_epi32(_mm256_and_si256(column[0], _mm256_set1_epi32(0xF0FFFF)), _mm256_set1_epi32(0x60DD86));
-    /* The length of an IPv4 packet, and of what an IPv6 header precedes. */
+    /* The length of an IPv4 packet, and of what an IPv6 header precedes, lie side by side. */
     __m256i bytes = _mm256_shuffle_epi8(column[1], swap);
-    ipv4 = _mm256_and_si256(ipv4, _mm256_cmpgt_epi32(_mm256_and_si256(bytes, half), _mm256_set1_epi32(23)));
+    ipv4 = _mm256_and_si256(ipv4, _mm256_cmpgt_epi32(_mm256_and_si256(bytes, _mm256_set1_epi32(0xFFFF)), _mm256_set1_epi32(23)));
     ipv4 = _mm256_and_si256(ipv4, _mm256_cmpeq_epi32(_mm256_and_si256(column[2], _mm256_set1_epi32(0xFF3F)), zero));
-    __m256i protocol = _mm256_blendv_epi8(_mm256_srli_epi32(column[2], 24), _mm256_and_si256(column[2], byte), ipv6);
+    ipv4 = _mm256_and_si256(ipv4, vnas_with_ports(_mm256_srli_epi32(column[2], 24)));
+    if (vnas_signs(ipv4) == 0xFF)
+        return 0xFF;
+    __m256i ipv6 = _mm256_cmpeq_epi32(_mm256_and_si256(column[0], _mm256_set1_epi32(0xF0FFFF)), _mm256_set1_epi32(0x60DD86));
     ipv6 = _mm256_and_si256(ipv6, _mm256_cmpgt_epi32(_mm256_srli_epi32(bytes, 16), _mm256_set1_epi32(3)));
     ipv6 = _mm256_and_si256(ipv6, _mm256_cmpgt_epi32(length, _mm256_set1_epi32(VNAS_IPV6_BYTES - 1)));
-    /* The sum of a protocol's two hex digits tells those that have ports apart. */
-    __m256i digits = _mm256_and_si256(_mm256_add_epi32(protocol, _mm256_srli_epi32(protocol, 4)), _mm256_set1_epi32(15));
-    __m256i known = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_shuffle_epi8(numbers, digits), byte), protocol);
-    uint32_t of_ipv4 = (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_and_si256(ipv4, known))) & wanted;
-    uint32_t of_ipv6 = (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_and_si256(ipv6, known))) & wanted;
+    ipv6 = _mm256_and_si256(ipv6, vnas_with_ports(_mm256_and_si256(column[2], _mm256_set1_epi32(0xFF))));
+    return vnas_signs(ipv4) | vnas_signs(ipv6) << 8;
+}
+
+/* Append the places of those of 8 frames that are `wanted` to the lists of their kinds. */
+static inline __attribute__((always_inline)) void vnas_sort_8(uint32_t of_kinds, uint32_t wanted, size_t first, VnasKinds *kinds)
+{
+    uint32_t of_ipv4 = of_kinds & wanted, of_ipv6 = of_kinds >> 8 & wanted;
     kinds->n_ipv4 = vnas_append(kinds->ipv4, kinds->n_ipv4, of_ipv4, first);
     kinds->n_ipv6 = vnas_append(kinds->ipv6, kinds->n_ipv6, of_ipv6, first);
     kinds->n_others = vnas_append(kinds->others, kinds->n_others, (of_ipv4 | of_ipv6) ^ wanted, first);
+}
+
+/* Append the places of 8 frames. */
+static inline __attribute__((always_inline)) void vnas_append_8(uint16_t *list, size_t n, size_t first)
+{
+    const __m128i eight = _mm_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7);
+    _mm_storeu_si128((__m128i *)(list + n), _mm_add_epi16(eight, _mm_set1_epi16((short)first)));
+}
+
+static inline __attribute__((always_inline)) void vnas_key_ipv4(const VnasHeads *heads, size_t place, __m128i *key)
+{
+    /* From byte 22 of an untagged frame: -, protocol, -, -, source, destination, source port, destination port. */
+    const __m128i order = _mm_setr_epi8(8, 9, 10, 11, 4, 5, 6, 7, 15, 14, 13, 12, -1, -1, 1, -1);
+    __m128i ordered = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(heads->link[place] + 22)), order);
+    _mm_storeu_si128(key, _mm_insert_epi16(ordered, (int)heads->vlan[place], 6));
+}
+
+static inline __attribute__((always_inline)) void vnas_key_ipv6(const VnasHeads *heads, size_t place, __m128i *key)
+{
+    const __m128i ports = _mm_setr_epi8(15, 14, 13, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    const unsigned char *at = heads->link[place];
+    __m128i rest = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(at + 42)), ports);
+    _mm_storeu_si128(key, _mm_loadu_si128((const __m128i *)(at + 38)));
+    _mm_storeu_si128(key + 1, _mm_loadu_si128((const __m128i *)(at + 22)));
+    _mm_storeu_si128(key + 2, _mm_insert_epi8(_mm_insert_epi16(rest, (int)heads->vlan[place], 2), at[20], 6));
 }
 
 static uint64_t vnas_avx2_outside(uint64_t n_bytes, const uint64_t *offsets, const uint32_t *lengths, size_t n)
@@ -246,9 +300,6 @@ static uint64_t vnas_avx2_outside(uint64_t n_bytes, const uint64_t *offsets, con
 static void vnas_avx2_plain(const unsigned char *base, uint64_t n_bytes, const uint64_t *offsets, const uint32_t *lengths,
                             size_t first, size_t end, unsigned char *ipv4_keys, unsigned char *ipv6_keys, VnasKinds *kinds)
 {
-    /* From byte 22 of an untagged frame: -, protocol, -, -, source, destination, source port, destination port. */
-    const __m128i order = _mm_setr_epi8(8, 9, 10, 11, 4, 5, 6, 7, 15, 14, 13, 12, -1, -1, 1, -1);
-    const __m128i ports = _mm_setr_epi8(15, 14, 13, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
     VnasHeads heads;
     while (first < end) {
         size_t n_ipv4 = kinds->n_ipv4, n_ipv6 = kinds->n_ipv6;
@@ -259,7 +310,24 @@ static void vnas_avx2_plain(const unsigned char *base, uint64_t n_bytes, const u
             if (i + VNAS_FRAMES_AHEAD + 8 <= end)
                 for (int ahead = VNAS_FRAMES_AHEAD; ahead < VNAS_FRAMES_AHEAD + 8; ahead++)
                     __builtin_prefetch(base + offsets[i + ahead]);
-            vnas_sort_8(base, n_bytes, offsets + i, lengths + i, i, 0xFF, &heads, kinds);
+            uint32_t of_kinds = vnas_kinds_8(base, n_bytes, offsets + i, lengths + i, i, &heads);
+            /* Eight of one kind, where none of that kind waits for its key: not by their places. A tenth less time for IPv4, a twentieth
+             * for IPv6; a mix of kinds, where this is never so, takes 0.01 to 0.02 more. */
+            if (of_kinds == 0xFF && n_ipv4 == kinds->n_ipv4) {
+                vnas_append_8(kinds->ipv4, n_ipv4, i);
+#pragma GCC unroll 8
+                for (size_t n = 0; n < 8; n++)
+                    vnas_key_ipv4(&heads, i + n, (__m128i *)ipv4_keys + n_ipv4 + n);
+                kinds->n_ipv4 = n_ipv4 += 8;
+            } else if (of_kinds == 0xFF00 && n_ipv6 == kinds->n_ipv6) {
+                vnas_append_8(kinds->ipv6, n_ipv6, i);
+#pragma GCC unroll 8
+                for (size_t n = 0; n < 8; n++)
+                    vnas_key_ipv6(&heads, i + n, (__m128i *)ipv6_keys + 3 * (n_ipv6 + n));
+                kinds->n_ipv6 = n_ipv6 += 8;
+            } else {
+                vnas_sort_8(of_kinds, 0xFF, i, kinds);
+            }
         }
         if (i < first + size) {
             uint64_t some_offsets[8] = {0};
@@ -267,24 +335,14 @@ static void vnas_avx2_plain(const unsigned char *base, uint64_t n_bytes, const u
             size_t rest = first + size - i;
             memcpy(some_offsets, offsets + i, rest * sizeof *offsets);
             memcpy(some_lengths, lengths + i, rest * sizeof *lengths);
-            vnas_sort_8(base, n_bytes, some_offsets, some_lengths, i, (1u << rest) - 1, &heads, kinds);
+            vnas_sort_8(vnas_kinds_8(base, n_bytes, some_offsets, some_lengths, i, &heads), (1u << rest) - 1, i, kinds);
         }
 #pragma GCC unroll 4
-        for (; n_ipv4 < kinds->n_ipv4; n_ipv4++) {
-            size_t place = kinds->ipv4[n_ipv4];
-            __m128i key = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(heads.link[place] + 22)), order);
-            _mm_storeu_si128((__m128i *)ipv4_keys + n_ipv4, _mm_insert_epi16(key, (int)heads.vlan[place], 6));
-        }
+        for (; n_ipv4 < kinds->n_ipv4; n_ipv4++)
+            vnas_key_ipv4(&heads, kinds->ipv4[n_ipv4], (__m128i *)ipv4_keys + n_ipv4);
 #pragma GCC unroll 2
-        for (; n_ipv6 < kinds->n_ipv6; n_ipv6++) {
-            size_t place = kinds->ipv6[n_ipv6];
-            const unsigned char *at = heads.link[place];
-            __m128i *key = (__m128i *)ipv6_keys + 3 * n_ipv6;
-            __m128i rest = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(at + 42)), ports);
-            _mm_storeu_si128(key, _mm_loadu_si128((const __m128i *)(at + 38)));
-            _mm_storeu_si128(key + 1, _mm_loadu_si128((const __m128i *)(at + 22)));
-            _mm_storeu_si128(key + 2, _mm_insert_epi8(_mm_insert_epi16(rest, (int)heads.vlan[place], 2), at[20], 6));
-        }
+        for (; n_ipv6 < kinds->n_ipv6; n_ipv6++)
+            vnas_key_ipv6(&heads, kinds->ipv6[n_ipv6], (__m128i *)ipv6_keys + 3 * n_ipv6);
         first += size;
     }
 }
