@@ -106,7 +106,6 @@ def test_replaying_needs_no_numpy():
 
 #: What a replay that prints no report does without. Most of a short replay is the import of modules.
 NEEDLESS = {
-    "ipaddress",
     "numpy",
     "pathlib",
     "tomli",
