@@ -50,17 +50,26 @@ cdef inline int64_t time_ns(const TimeUnit* unit, uint64_t ticks) noexcept nogil
     return <int64_t>ns
 
 
+cdef inline bint time_is_simple(const TimeUnit* unit) noexcept nogil:
+    """Whether a time is a product and a sum: offsets of less than a century, and whole nanoseconds."""
+    cdef int64_t century = <int64_t>3000000000
+    return unit.tick_ns and -century < unit.offset_seconds and unit.offset_seconds < century
+
+
+cdef inline uint64_t time_most(const TimeUnit* unit) noexcept nogil:
+    """The ticks up to which no step of a simple time leaves int64."""
+    return (<uint64_t>6000000000000000000) // unit.tick_ns
+
+
 cdef inline void times_ns(const TimeUnit* unit, const uint64_t* ticks, size_t n, int64_t* times) noexcept nogil:
     """time_ns of many ticks of one interface. Any thread."""
     cdef size_t i
     cdef int64_t offset
     cdef uint64_t most
     cdef uint64_t beyond = 0
-    cdef int64_t century = <int64_t>3000000000
-    # Offsets of less than a century and whole nanoseconds: no step below leaves int64 while the ticks stay below `most`.
-    if unit.tick_ns and -century < unit.offset_seconds and unit.offset_seconds < century:
+    if time_is_simple(unit):
         offset = unit.offset_seconds * 1000000000
-        most = (<uint64_t>6000000000000000000) // unit.tick_ns
+        most = time_most(unit)
         for i in range(n):
             beyond |= ticks[i] > most
             times[i] = <int64_t>(ticks[i] * unit.tick_ns) + offset

@@ -4,7 +4,7 @@ from libc.stdint cimport INT64_MAX, INT64_MIN, int16_t, int32_t, int64_t, uint8_
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset
 
-from vnasfast.capture.pcap_columns cimport FrameColumns, FrameSums, pcap_common_columns, pcap_is_common
+from vnasfast.capture.headers cimport FrameColumns, FrameSums, Headers, headers_to_columns, pcap_is_common, pcapng_is_common
 from vnasfast.capture.pcapng cimport PcapngState
 from vnasfast.capture.reader cimport Capture
 from vnasfast.capture.walker cimport InterfaceRow, records_columns
@@ -47,22 +47,29 @@ cdef void read_columns(Lane lane, const uint32_t* starts, size_t n, FrameSums* s
     cdef const PcapngState* pcapng = &lane.run.pcapng if lane.capture.is_pcapng else NULL
     cdef const uint16_t* interfaces = lane.block.interfaces
     cdef int64_t* times_ns = lane.times_ns
+    cdef Headers headers
     cdef FrameColumns columns
     cdef int64_t before = 0
     cdef size_t start = 0
     cdef size_t end, i
+    cdef bint common = False
     memset(sums, 0, sizeof(FrameSums))
-    if pcapng == NULL and lane.vnases == NULL and pcap_is_common(&lane.capture.pcap):   # of no delivery: then nobody asks for ticks
+    if lane.vnases == NULL and lane.run.n_rows == 1:    # no deliveries are written: then nobody asks for ticks
+        common = (pcap_is_common(&lane.capture.pcap, &headers) if pcapng == NULL
+                  else pcapng_is_common(pcapng, &rows[0].time, &headers))
+    if common:
         columns = FrameColumns(lane.block.offsets, lane.block.lengths, lane.block.wire_lengths, times_ns)
-        lane.row_packets[0] += n
         lane.block.base = lane.run.base
         lane.block.n = n
         while start < n:
             end = min(start + CHUNK, n)
             look_ahead(lane)
-            pcap_common_columns(&lane.capture.pcap, lane.run.base, starts, start, end, &columns, sums)
+            headers_to_columns(&headers, lane.run.base, starts, start, end, &columns, sums)
             start = end
-        return
+        if sums.others == 0:
+            lane.row_packets[0] += n
+            return
+        memset(sums, 0, sizeof(FrameSums))
     records_columns(&lane.capture.pcap, pcapng, lane.run.base, starts, n, &lane.block)
     if lane.run.n_rows == 1:
         lane.row_packets[0] += n
