@@ -4,6 +4,7 @@ Version k of the tables is what they are after k operations. A reader notes `don
 every version from the one to the other may have been the tables during the call, and no other.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,8 @@ class Writer:
         self.done = 0
         self.log: list[Operation] = []  # of the versions after `first`, in order
         self.first = 0
+        self.sockets_of: defaultdict[int, dict[int, None]] = defaultdict(dict)  # PID → its sockets, in order
+        self.owners: dict[int, int] = {}
 
     def take_log(self) -> tuple[int, list[Operation]]:
         """Give the version before the log, and the log, and begin a new one."""
@@ -40,10 +43,15 @@ class Writer:
         self.done += 1
 
     def exit(self, pid: int) -> None:
-        self.begun += 1
+        """Exit: the sockets close one after the other, the newest first, and each close is seen."""
+        sockets = list(reversed(self.sockets_of.pop(pid, {})))
+        self.begun += len(sockets) + 1
         self.machine.exit(pid)
+        self.log.extend((CLOSE, socket) for socket in sockets)
         self.log.append((EXIT, pid))
-        self.done += 1
+        self.done += len(sockets) + 1
+        for socket in sockets:
+            del self.owners[socket]
 
     def validate(self, pid: int, address: Address, vlan: int = 0) -> None:
         self.begun += 1
@@ -65,6 +73,7 @@ class Writer:
         socket = self.machine.bind(pid, protocol, port, recipient, v6only=v6only, sharing=sharing, freebind=True)
         self.log.append((BIND, socket, pid, protocol, port, address, v6only, sharing))
         self.done += 1
+        self._bound(socket, pid)
         return socket
 
     def close(self, socket: int) -> None:
@@ -72,6 +81,7 @@ class Writer:
         self.machine.close(socket)
         self.log.append((CLOSE, socket))
         self.done += 1
+        self._closed(socket)
 
     def bind_many(self, pid: int, services: Sequence[tuple[int, int]]) -> list[int]:
         """Register ANY sockets in one call, which does them one after the other."""
@@ -80,6 +90,7 @@ class Writer:
         sockets = self.machine.bind_many([pid] * len(services), protocols, ports).tolist()
         for socket, (protocol, port) in zip(sockets, services, strict=True):
             self.log.append((BIND, socket, pid, protocol, port, ANY6, False, False))
+            self._bound(socket, pid)
         self.done += len(services)
         return sockets
 
@@ -88,6 +99,15 @@ class Writer:
         self.machine.close_many(sockets)
         self.log.extend((CLOSE, socket) for socket in sockets)
         self.done += len(sockets)
+        for socket in sockets:
+            self._closed(socket)
+
+    def _bound(self, socket: int, pid: int) -> None:
+        self.sockets_of[pid][socket] = None
+        self.owners[socket] = pid
+
+    def _closed(self, socket: int) -> None:
+        del self.sockets_of[self.owners.pop(socket)][socket]
 
 
 def told(operation: Operation) -> str:

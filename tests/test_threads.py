@@ -344,3 +344,44 @@ def test_machines_that_come_and_go() -> None:
             assert machine.dispatch_batch(keys).tolist() == sockets
 
     together(work)
+
+
+def test_an_exit_closes_the_newest_first_and_each_close_is_a_change():
+    """A group of 400 sockets shrinks under a reader, one by one; it is told what one of these steps would tell."""
+    keys = flow_keys(destination=["10.0.0.1"] * 40, destination_port=80, source_port=range(1, 41), protocol="tcp")
+    many = np.tile(keys, 50_000)
+
+    def made():
+        machine = ServerMachine(seed=1)
+        pid = machine.vnas_start(1, 1)
+        other = machine.fork(pid)
+        machine.validate(pid, "10.0.0.1", "eth0")
+        sockets = [machine.bind(pid, "tcp", 80, sharing=True) for _ in range(400)]
+        machine.bind(other, "tcp", 80, sharing=True)
+        return machine, pid, sockets
+
+    machine, _, sockets = made()
+    steps = [machine.dispatch_batch(keys, count=False)]
+    for socket in reversed(sockets):
+        machine.close(socket)
+        steps.append(machine.dispatch_batch(keys, count=False))
+    allowed = np.zeros((40, len(sockets) + 1), bool)
+    for step in steps:
+        allowed[range(40), step] = True
+
+    machine, pid, _ = made()
+    begun, found = threading.Event(), []
+
+    def read():
+        begun.set()
+        while not found or not (found[-1][-40:] == steps[-1]).all():
+            found.append(machine.dispatch_batch(many, count=False))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    begun.wait()
+    machine.exit(pid)
+    reader.join()
+    answers = np.concatenate(found).reshape(-1, 40)
+    assert allowed[range(40), answers].all()
+    assert (answers[-1] == steps[-1]).all()

@@ -140,6 +140,9 @@ class ServerMachine(TableViews):
     def exit(self, pid: int) -> None:
         """Remove a process and close its sockets; its children go to process 1 and keep their VNAS.
 
+        The sockets close one after the other, the newest first. Each close is a change of its own, so that what other
+        threads dispatch meanwhile may find some of them closed and others not yet.
+
         Raises
         ------
         NoSuchProcess
