@@ -141,11 +141,9 @@ class Answers:
         return self.by_source_pid.get(pid, ())
 
     def exit(self, pid: int) -> Iterable[int]:
-        touched = set(self.by_source_pid.get(pid, ()))
-        for row in list(self.sockets_of.pop(pid, {}).values()):
-            touched.update(self.remove(row))
+        assert not self.sockets_of.pop(pid, {}), f"exit({pid}): the log has no close of some of its sockets"
         del self.processes[pid]
-        return touched
+        return self.by_source_pid.get(pid, ())
 
     def validate(self, pid: int, vlan: int, address: Address, changed: bool) -> Iterable[int]:
         assert changed == ((vlan, address) not in self.addresses), f"validate({pid}, {vlan}, {address})"
