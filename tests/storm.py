@@ -27,7 +27,7 @@ from storm_readers import Keys, Reader
 from storm_scripts import Steady, Tide, all_scripts
 
 from vnasfast import Outcome, ServerMachine
-from vnasfast.tables.check import spare_answers
+from vnasfast.tables.probes import spare_answers
 
 SWITCH_SECONDS = 2e-4
 PACE = 100  # operations between two looks at the clock

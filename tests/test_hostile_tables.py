@@ -14,7 +14,7 @@ from model import Address, packed16, splitmix64
 from numpy.typing import NDArray
 
 from vnasfast import ServerMachine
-from vnasfast.tables.check import crowded_out, probe_lengths
+from vnasfast.tables.probes import crowded_out, probe_lengths
 
 KNOWN_SEED = 1
 OTHER_SEEDS = [0, 2, 3, 0xFFFF_FFFF, 2**63, 0x0123_4567_89AB_CDEF]

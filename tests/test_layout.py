@@ -118,6 +118,7 @@ NEEDLESS = {
     "vnasfast.snapshot",
     "vnasfast.tablefile.writing",
     "vnasfast.tables.check",
+    "vnasfast.tables.probes",
     "vnasfast.tables.rows",
 }
 

@@ -23,7 +23,7 @@ from small_world import (
 )
 
 from vnasfast import Outcome
-from vnasfast.tables.check import spare_answers
+from vnasfast.tables.probes import spare_answers
 
 pids = st.integers(1, 6)
 addresses = st.sampled_from(ADDRESSES)

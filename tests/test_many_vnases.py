@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vnasfast import Outcome, ServerMachine, flow_keys
-from vnasfast.tables.check import spare_answers
+from vnasfast.tables.probes import spare_answers
 
 N_VNASES = 400
 

@@ -9,7 +9,7 @@ from model import Key, to_address
 from pair import Pair, key
 
 from vnasfast import Outcome, ServerMachine, flow_keys
-from vnasfast.tables.check import answers_elsewhere, spare_answers
+from vnasfast.tables.probes import answers_elsewhere, spare_answers
 
 N_VNASES = 300
 N_PORTS = 1500

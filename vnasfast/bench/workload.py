@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vnasfast.dtypes import FLOW_KEY, FLOW_KEY_IPV4
 from vnasfast.machine import ServerMachine
-from vnasfast.tables.check import spare_answers
+from vnasfast.tables.probes import spare_answers
 
 SEED = 20
 SERVICES = 20

@@ -213,6 +213,39 @@ static inline __attribute__((always_inline)) uint32_t LOOKUP(answer)(const VnasB
     return ask;
 }
 
+/* ---- misses ------------------------------------------------------------------------------------------------------------- */
+
+/* Answer a batch of nothing but misses without a look at the answers: no packet has an owner, or no port is open. Returns 0 where it is
+ * another batch. Where answers were prefetched, the directory was read then. Not inlined, so that hits need no registers for it. */
+static __attribute__((noinline)) int LOOKUP(miss)(
+    const VnasBatch *batch, int32_t *results, uint32_t *mask, const int reach)
+{
+    const uint32_t *directory = batch->ports->directory;
+    uint32_t owned = 0, open = 0, ask = batch->ask;
+    for (int i = 0; i < VNAS_BATCH; i++)
+        owned |= batch->owner[i];
+    if (owned != VNAS_NOBODY)
+#pragma GCC unroll 32
+        for (int i = 0; i < VNAS_BATCH; i++)
+            open |= reach == VNAS_NEAR ? directory[batch->place[i]] : batch->line[i] ^ batch->owner[i];
+    if (open)
+        return 0;
+    for (int i = 0; i < VNAS_BATCH; i++) {
+        results[i] = batch->owner[i] == VNAS_NOBODY ? VNAS_NO_VNAS : VNAS_NO_PORT;
+        ask |= (uint32_t)(batch->owner[i] == VNAS_ELSEWHERE) << i;
+    }
+    *mask = ask;
+    return 1;
+}
+
+static __attribute__((noinline)) int LOOKUP(all_missed)(const int32_t *results)
+{
+    int32_t signs = -1;
+    for (int i = 0; i < VNAS_BATCH; i++)
+        signs &= results[i];
+    return signs < 0;
+}
+
 #include "vnasfast/dispatch/resolve_path.h"
 
 /* ---- the stages --------------------------------------------------------------------------------------------------------- */
@@ -269,9 +302,15 @@ static inline __attribute__((always_inline)) void LOOKUP(match)(
 
 /* A change of addresses since the batch began: every packet is asked about. */
 static inline __attribute__((always_inline)) uint32_t LOOKUP(end)(
-    const VnasPlane *plane, const void *keys, const int narrow, VnasBatch *batch, int32_t *results, const int reach)
+    const VnasPlane *plane, const void *keys, const int narrow, VnasBatch *batch, int32_t *results, int *misses, const int reach)
 {
-    uint32_t mask = LOOKUP(answer)(batch, results, reach);
+    uint32_t mask;
+    if (__builtin_expect(*misses, 0)) {
+        *misses = LOOKUP(miss)(batch, results, &mask, reach);
+        if (*misses)
+            return mask | vnas_changed(plane, batch->changes);
+    }
+    mask = LOOKUP(answer)(batch, results, reach);
     if (__builtin_expect(mask != 0, 0))
         mask = narrow ? LOOKUP(resolve_ipv4)(plane, keys, batch, mask, results, reach != VNAS_NEAR)
                       : LOOKUP(resolve_any)(plane, keys, batch, mask, results, reach != VNAS_NEAR);
@@ -286,9 +325,11 @@ static inline __attribute__((always_inline)) size_t LOOKUP(batches)(
     const size_t ring = behind ? 3 : 0;     /* no more batches than are on their way: they too take room in the cache */
     VnasBatch batches[4];
     size_t n_ask = 0;
+    int misses = 0;
     for (size_t n = 0; n < n_batches + 2 * behind; n++) {
         if (n < n_batches) {
             /* Keys come in order, yet asking for them early pays. What lies behind the last one nobody reads: a prefetch may miss. */
+#pragma GCC unroll 24
             for (size_t line = 0; line < size; line += 64)
                 __builtin_prefetch(keys + n * size + VNAS_KEYS_AHEAD + line);
             LOOKUP(begin)(plane, keys + n * size, narrow, &batches[n & ring], reach);
@@ -298,7 +339,10 @@ static inline __attribute__((always_inline)) size_t LOOKUP(batches)(
         if (n >= 2 * behind) {
             size_t done = n - 2 * behind;
             uint32_t mask = LOOKUP(end)(
-                plane, keys + done * size, narrow, &batches[done & ring], results + done * VNAS_BATCH, reach);
+                plane, keys + done * size, narrow, &batches[done & ring], results + done * VNAS_BATCH, &misses, reach);
+            /* Scans and floods come in rows: where the first batch found nothing, the next one likely won't either. */
+            if (done == 0)
+                misses = LOOKUP(all_missed)(results);
             n_ask = vnas_list(mask, done * VNAS_BATCH, ask, n_ask);
         }
     }
@@ -310,6 +354,7 @@ static inline __attribute__((always_inline)) size_t LOOKUP(all)(
 {
     const size_t size = narrow ? sizeof(VnasKeyIpv4) : sizeof(VnasKey), rest = n % VNAS_BATCH, whole = n - rest;
     size_t n_ask;
+    int misses = 0;
     if (plane->bytes <= VNAS_LARGE)
         n_ask = LOOKUP(batches)(plane, keys, narrow, n / VNAS_BATCH, results, ask, VNAS_NEAR);
     else if (plane->bytes <= VNAS_HUGE)
@@ -323,7 +368,7 @@ static inline __attribute__((always_inline)) size_t LOOKUP(all)(
         memcpy(padded, keys + whole * size, rest * size);
         LOOKUP(begin)(plane, padded, narrow, &batch, VNAS_NEAR);
         LOOKUP(match)(padded, narrow, &batch, VNAS_NEAR);
-        uint32_t mask = LOOKUP(end)(plane, padded, narrow, &batch, found, VNAS_NEAR) & ((1u << rest) - 1);
+        uint32_t mask = LOOKUP(end)(plane, padded, narrow, &batch, found, &misses, VNAS_NEAR) & ((1u << rest) - 1);
         memcpy(results + whole, found, rest * sizeof *found);
         n_ask = vnas_list(mask, whole, ask, n_ask);
     }

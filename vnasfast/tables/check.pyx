@@ -7,7 +7,7 @@ from vnasfast.tables.addresses cimport AddressTable, address_find, source_find
 from vnasfast.tables.choices cimport block_stored
 from vnasfast.tables.counts cimport count_find
 from vnasfast.tables.family cimport IPV4, IPV6, family_of, is_any, is_loopback
-from vnasfast.tables.index cimport HashIndex, RowPool, index_check, index_longest_probe, pool_n_live
+from vnasfast.tables.index cimport HashIndex, RowPool, index_check, pool_n_live
 from vnasfast.tables.lines cimport lines_find
 from vnasfast.tables.linux_check cimport check_linux
 from vnasfast.tables.plane cimport (
@@ -371,57 +371,3 @@ def check_tables(Tables tables not None):
     finally:
         if collected:
             enable()
-
-
-@cython.critical_section
-def probe_lengths(Tables tables not None):
-    """Map each hash index to the slots looked at for its worst key, which an attacker would want to be many.
-
-    Returns
-    -------
-    dict of str to int
-    """
-    cdef const MachineTables* c = &tables.c
-    return {
-        "processes": index_longest_probe(&c.processes.index),
-        "vnases": index_longest_probe(&c.vnases.index),
-        "addresses": index_longest_probe(&c.addresses.index),
-        "source lists": index_longest_probe(&c.addresses.source_index),
-        "address owners": index_longest_probe(&c.addresses.owners.index),
-        "endpoints": index_longest_probe(&c.sockets.endpoint_index),
-        "loopback owners": index_longest_probe(&c.sockets.loopback_owners.index),
-        "specific": index_longest_probe(&c.sockets.specific.index),
-        "routes": index_longest_probe(&c.routes.index),
-    }
-
-
-def crowded_out(Tables tables not None):
-    """Count the addresses, IPv4 and IPv6, that found no room in their line of the data plane: the control plane answers for them.
-
-    Returns
-    -------
-    tuple of (int, int)
-    """
-    return tables.c.plane.n_elsewhere[0], tables.c.plane.n_elsewhere[1]
-
-
-def spare_answers(Tables tables not None, uint64_t n):
-    """Let arrays have so few answers in all, that ports of small machines too go to lines and back; tests want that.
-
-    Parameters
-    ----------
-    tables : Tables
-    n : int
-        Answers: a port has an array where it adds up to no more, or where 1 in 8 VNASs has the port.
-    """
-    tables.c.plane.free_answers = n
-
-
-def answers_elsewhere(Tables tables not None):
-    """Count what the data plane keeps outside of arrays: answers in lines, those without room there, and units of blocks.
-
-    Returns
-    -------
-    tuple of (int, int, int)
-    """
-    return tables.c.plane.sparse.n, tables.c.plane.sparse.n_crowded, tables.c.plane.n_units

@@ -31,6 +31,8 @@ enum {
     VNAS_NO_IPV6_ROW = 0,       /* rows of IPv6 addresses: nobody */
     VNAS_IPV6_ELSEWHERE = 1,
     VNAS_FIRST_IPV6_ROW = 2,
+    VNAS_NO_VNAS = -1,          /* outcomes, as typedefs.pxd has them */
+    VNAS_NO_PORT = -2,
     VNAS_STORED = 3,            /* answers are stored with this added, so that zero is NO_SOCKET */
     VNAS_SPARSE_LEAST = 10,     /* log2 of the lines for sparse ports, at least: a key there says what its line does not */
     VNAS_SPARSE_MOVED = 2,      /* bit of a key that lies in the line beside its own */
