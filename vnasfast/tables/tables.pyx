@@ -241,7 +241,7 @@ cdef class Tables:
     cdef int drop_socket(self, int32_t socket) except -1:
         """Close a socket; what it counted goes to its process and VNAS. The caller holds `changing`."""
         cdef SocketRow* row = &self.c.sockets.rows[socket]
-        cdef int32_t process = row.process
+        cdef int32_t process = row.process, vnas = self.c.processes.rows[process].vnas
         cdef int32_t device = linux_remove(&self.c.as_linux, &self.c.seed, socket)
         if device >= 0:
             self.interfaces.release(device)
@@ -251,17 +251,18 @@ cdef class Tables:
             self.c.processes.rows[process].first_socket = row.next_of_process
         if row.next_of_process >= 0:
             self.c.sockets.rows[row.next_of_process].previous_of_process = row.previous_of_process
+        socket_remove(&self.c.sockets, &self.c.plane, &self.c.seed, &self.c.processes, socket, vnas)
+        # After the data plane has lost it: whoever dispatched to it began before, and sees by `n_closed` that it may not count to it any
+        # more. Said before, it let those dispatch to it who knew of this close, and then count to the next socket of this number.
         pthread_mutex_lock(&self.counting)
         self.closed[self.n_closed % CLOSED] = socket
         atomic_store(self.n_closed, self.n_closed + 1)
         tallies_move(self.tallies, socket, &self.c.sockets.usage[socket])
         if self.c.sockets.usage[socket].packets != 0:
             usage_add(&self.c.processes.closed[process], &self.c.sockets.usage[socket])
-            usage_add(&self.c.vnases.closed[self.c.processes.rows[process].vnas], &self.c.sockets.usage[socket])
+            usage_add(&self.c.vnases.closed[vnas], &self.c.sockets.usage[socket])
             memset(&self.c.sockets.usage[socket], 0, sizeof(Usage))
         pthread_mutex_unlock(&self.counting)
-        socket_remove(&self.c.sockets, &self.c.plane, &self.c.seed, &self.c.processes, socket,
-                      self.c.processes.rows[process].vnas)
         return 0
 
     @cython.critical_section
