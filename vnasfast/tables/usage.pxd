@@ -22,6 +22,9 @@ cdef int usage_reserve(Usage** usage, size_t* n_bytes, size_t n) except -1
 cdef size_t usage_count_many(Usage* rows, Usage* outcomes, const int32_t* results, size_t n, const uint32_t* wire_lengths,
                              const int64_t* times_ns, int32_t* fresh, size_t* n_fresh) noexcept nogil
 
+# Takes in the times of those packets that reached a socket; `ordered`: none is before the one before it.
+cdef void span_delivered(Usage* delivered, const int32_t* results, size_t n, const int64_t* times_ns, bint ordered) noexcept nogil
+
 cdef inline void usage_span(Usage* usage, int64_t first_ns, int64_t last_ns) noexcept nogil:
     """Take in what was counted between two times. Captures of several interfaces are not always in order: both ends are compared."""
     if usage.first_ns == 0 or first_ns < usage.first_ns:
