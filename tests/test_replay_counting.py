@@ -1,4 +1,4 @@
-"""What a replay counts to sockets and outcomes, whatever the order of the times and the lengths on the wire, against plain integers."""
+"""What a replay counts, whatever the order of the times and the lengths on the wire, against plain integers."""
 
 import random
 import struct
@@ -14,7 +14,8 @@ from vnasfast.replay import Replay
 from vnasfast.replay.choose import GIVEN, Chosen
 
 BLOCK = 512  # frames are counted so many at a time
-N_VNASES = 80  # whose sockets are as many as the tables have room for before they grow: nor has what a thread counts to any more
+# Their sockets are as many as tables have room for before they grow: nor has what a thread counts to room for more.
+N_VNASES = 80
 PORTS = [53, 123, 161]
 CLOSED_PORT = 80
 START = 1_700_000_000 * 10**9
