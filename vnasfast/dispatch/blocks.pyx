@@ -14,7 +14,7 @@ from vnasfast.tables.tables cimport (
     pthread_rwlock_unlock,
 )
 from vnasfast.tables.tally cimport Tally, tally_add_to, tally_count, tally_reserve
-from vnasfast.tables.usage cimport usage_count_many
+from vnasfast.tables.usage cimport packed_count_many, usage_count_many
 from vnasfast.typedefs cimport FlowKey, FlowKeyIpv4
 from vnasfast.vector cimport vector_path
 
@@ -252,5 +252,8 @@ cdef size_t n_missed(const int32_t* results, size_t n) noexcept nogil:
 cdef size_t count_here(MachineTables* tables, const int32_t* results, size_t n, const uint32_t* wire_lengths,
                        const int64_t* times_ns) noexcept nogil:
     """Count a block's packets to the tables; how many reached no socket. The caller holds `counting`."""
+    if times_ns == NULL:
+        return packed_count_many(&tables.sockets.packed, tables.sockets.usage, tables.sockets.pool.n_rows, tables.outcomes, results, n,
+                                 wire_lengths)
     return usage_count_many(
         tables.sockets.usage, tables.outcomes, results, n, wire_lengths, times_ns, NULL, NULL)

@@ -1,7 +1,9 @@
-/* Counting many packets to rows of usage: packets, bytes, first and last time, four words of 64 bits each; or to half rows, see below.
+/* Counting many packets, each to the row of its result. An outcome, which is negative, is the number of a row before the first: no branch
+ * depends on where a packet went. There are rows of three kinds, the smaller the fewer lines of them a core has to fetch:
  *
- * No branch depends on where a packet went: an outcome, which is negative, is the number of a row before the first. Each sum is one
- * addition in memory: GCC would first put two into a vector, 14 instructions a packet instead of 7 where there are no times.
+ *   whole rows     packets, bytes, first and last time, four words of 64 bits each: any packets
+ *   half rows      packed packets and bytes, and the last time: packets that come in the order of their times
+ *   packed counts  that word alone: packets without times
  */
 #ifndef VNASFAST_TABLES_COUNTING_H
 #define VNASFAST_TABLES_COUNTING_H
@@ -10,6 +12,13 @@
 #include <stdint.h>
 #include "vnasfast/vector.h"
 
+enum {
+    VNAS_BYTES_BITS = 36,       /* a packed count is packets << VNAS_BYTES_BITS | bytes */
+    VNAS_PACKETS_BITS = 64 - VNAS_BYTES_BITS,
+    VNAS_LENGTH_BITS = 22,      /* of packets that are counted so: longer than any there is */
+};
+
+/* Each sum is one addition in memory: GCC would first put two into a vector, 14 instructions a packet instead of 7. */
 static inline __attribute__((always_inline)) void vnas_count(uint64_t *row, uint64_t length)
 {
     row[0] += 1;
@@ -17,16 +26,33 @@ static inline __attribute__((always_inline)) void vnas_count(uint64_t *row, uint
     row[1] += length;
 }
 
-/* Packets without times; the sum of the bytes. */
-static inline uint64_t vnas_count_bytes(void *rows, const int32_t *results, const uint32_t *lengths, size_t n)
+static inline __attribute__((always_inline)) uint64_t vnas_packed(uint64_t length)
+{
+    return ((uint64_t)1 << VNAS_BYTES_BITS) + length;
+}
+
+/* Whether the packets are short enough for packed counts. */
+static inline __attribute__((always_inline)) int vnas_fit_packed(const uint32_t *lengths, size_t n)
+{
+    uint32_t bits = 0;
+    for (size_t i = 0; i < n; i++)
+        bits |= lengths[i];
+    return bits >> VNAS_LENGTH_BITS == 0;
+}
+
+/* To packed counts; `lengths` may be NULL. The sum of the bytes. */
+static inline uint64_t vnas_count_packed(uint64_t *counts, const int32_t *results, const uint32_t *lengths, size_t n)
 {
     uint64_t sum = 0;
+    if (lengths == NULL)
+        for (size_t i = 0; i < n; i++)
+            counts[results[i]] += vnas_packed(0);
+    else
 #pragma GCC unroll 4
-    for (size_t i = 0; i < n; i++) {
-        uint64_t length = lengths[i];
-        vnas_count((uint64_t *)rows + 4 * (ptrdiff_t)results[i], length);
-        sum += length;
-    }
+        for (size_t i = 0; i < n; i++) {
+            counts[results[i]] += vnas_packed(lengths[i]);
+            sum += lengths[i];
+        }
     return sum;
 }
 
@@ -54,7 +80,7 @@ typedef struct {
     size_t n_fresh;
 } VnasCounted;
 
-/* Packets with times above 0. Where a row's first time is none of those after the packet's, which is nearly always, only the last is
+/* To whole rows, packets with times above 0. Where a row's first time is none of those after the packet's, which is nearly always, only the last is
  * compared: 20 instructions a packet instead of 33. The other packets are listed in `late`, for usage_span; in `fresh` the rows, but for
  * those before the first, that had no packet. */
 static inline VnasCounted vnas_count_times(void *rows, const int32_t *results, const uint32_t *lengths, const int64_t *times, size_t n,
@@ -80,20 +106,9 @@ static inline VnasCounted vnas_count_times(void *rows, const int32_t *results, c
     return counted;
 }
 
-/* Half rows: packets << VNAS_BYTES_BITS | bytes, and the time of the last packet. They take half of the lines, and 10 instructions a packet
- * where rows take 20: no time is compared, and what was counted first is seen by the zero that it found. */
-enum {
-    VNAS_BYTES_BITS = 36,
-    VNAS_PACKETS_BITS = 64 - VNAS_BYTES_BITS,
-    VNAS_LENGTH_BITS = 22,      /* of packets that can be counted so: longer than any there is */
-};
-
 static inline __attribute__((always_inline)) int vnas_fit(const uint32_t *lengths, const int64_t *times, size_t n, int64_t newest)
 {
-    uint32_t bits = 0;
-    for (size_t i = 0; i < n; i++)
-        bits |= lengths[i];
-    return bits >> VNAS_LENGTH_BITS == 0 && n != 0 && times[0] >= newest && vnas_in_order(times, n);
+    return n != 0 && times[0] >= newest && vnas_fit_packed(lengths, n) && vnas_in_order(times, n);
 }
 
 #if VNAS_HAS_AVX2
@@ -114,7 +129,8 @@ static inline int vnas_fit_half_rows(int vector, const uint32_t *lengths, const 
     return vnas_fit(lengths, times, n, newest);
 }
 
-/* The sum of the bytes. `fresh` receives the positions of the `n_fresh` packets that are their rows' first. */
+/* To half rows: 10 instructions a packet where whole rows take 20, as no time is compared, and what is counted first is seen by the zero
+ * that it finds. The sum of the bytes. `fresh` receives the positions of the `n_fresh` packets that are their rows' first. */
 static inline uint64_t vnas_count_half_rows(void *rows, const int32_t *results, const uint32_t *lengths, const int64_t *times, size_t n,
                                             uint16_t *fresh, size_t *n_fresh)
 {
@@ -123,7 +139,7 @@ static inline uint64_t vnas_count_half_rows(void *rows, const int32_t *results, 
 #pragma GCC unroll 4
     for (size_t i = 0; i < n; i++) {
         uint64_t *row = (uint64_t *)rows + 2 * (ptrdiff_t)results[i], counted = row[0], length = lengths[i];
-        row[0] = counted + ((uint64_t)1 << VNAS_BYTES_BITS) + length;
+        row[0] = counted + vnas_packed(length);
         row[1] = (uint64_t)times[i];
         sum += length;
         if (__builtin_expect(counted == 0, 0))

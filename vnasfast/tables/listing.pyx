@@ -8,8 +8,8 @@ cimport cython
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
-from vnasfast.tables.sockets cimport Endpoint, shares_port
-from vnasfast.tables.tables cimport Tables, address_bytes, endpoint_of
+from vnasfast.tables.sockets cimport Endpoint, shares_port, socket_usage
+from vnasfast.tables.tables cimport Tables, address_bytes, endpoint_of, pthread_mutex_lock, pthread_mutex_unlock
 from vnasfast.tables.usage cimport N_OUTCOMES, Usage, usage_add
 
 from vnasfast.tables.resources import Usage as UsageRow
@@ -40,10 +40,11 @@ cdef Copied* room(size_t n) except NULL:
 
 
 cdef Usage process_usage(Tables tables, int32_t process) noexcept:
-    cdef Usage usage = tables.c.processes.closed[process]
+    cdef Usage usage = tables.c.processes.closed[process], part
     cdef int32_t socket = tables.c.processes.rows[process].first_socket
     while socket >= 0:
-        usage_add(&usage, &tables.c.sockets.usage[socket])
+        part = socket_usage(&tables.c.sockets, socket)
+        usage_add(&usage, &part)
         socket = tables.c.sockets.rows[socket].next_of_process
     return usage
 
@@ -55,6 +56,7 @@ def process_rows(Tables tables not None):
     cdef int32_t row
     with cython.critical_section(tables):
         rows = room(tables.c.processes.pool.n_rows)
+        pthread_mutex_lock(&tables.counting)
         for row in range(tables.c.processes.pool.n_rows):
             process = &tables.c.processes.rows[row]
             if process.pid != 0:
@@ -63,6 +65,7 @@ def process_rows(Tables tables not None):
                 rows[n].pid = tables.c.processes.rows[process.parent].pid if process.parent >= 0 else 0
                 rows[n].usage = process_usage(tables, row)
                 n += 1
+        pthread_mutex_unlock(&tables.counting)
     try:
         return sorted([(rows[i].number, rows[i].vnas, rows[i].pid, usage_row(&rows[i].usage)) for i in range(n)])
     finally:
@@ -101,6 +104,7 @@ def socket_rows(Tables tables not None):
     cdef Endpoint endpoint
     with cython.critical_section(tables):
         rows = room(tables.c.sockets.pool.n_rows)
+        pthread_mutex_lock(&tables.counting)
         for socket in range(tables.c.sockets.pool.n_rows):
             row = &tables.c.sockets.rows[socket]
             if row.order == 0:
@@ -115,8 +119,9 @@ def socket_rows(Tables tables not None):
             rows[n].vnas = tables.c.vnases.rows[endpoint.vnas].id
             rows[n].v6only = endpoint.v6only
             rows[n].sharing = shares_port(row)
-            rows[n].usage = tables.c.sockets.usage[socket]
+            rows[n].usage = socket_usage(&tables.c.sockets, socket)
             n += 1
+        pthread_mutex_unlock(&tables.counting)
     try:
         listed = [(rows[i].order, rows[i].number, PROTOCOLS[rows[i].place >> 16], rows[i].place & 0xffff,
                    address_bytes(rows[i].hi, rows[i].lo), rows[i].pid, rows[i].vnas, bool(rows[i].v6only),
@@ -165,17 +170,20 @@ def vnas_usage(Tables tables not None):
     cdef Copied* rows
     cdef size_t n, i
     cdef int32_t socket
+    cdef Usage part
     with cython.critical_section(tables):
         n = tables.c.vnases.pool.n_rows
         rows = room(n)
+        pthread_mutex_lock(&tables.counting)
         for i in range(n):
             rows[i].vnas = tables.c.vnases.rows[i].id
             rows[i].number = tables.c.vnases.rows[i].n_users
             rows[i].usage = tables.c.vnases.closed[i]
         for socket in range(tables.c.sockets.pool.n_rows):
             if tables.c.sockets.rows[socket].order != 0:
-                usage_add(&rows[tables.c.processes.rows[tables.c.sockets.rows[socket].process].vnas].usage,
-                          &tables.c.sockets.usage[socket])
+                part = socket_usage(&tables.c.sockets, socket)
+                usage_add(&rows[tables.c.processes.rows[tables.c.sockets.rows[socket].process].vnas].usage, &part)
+        pthread_mutex_unlock(&tables.counting)
     try:
         return dict(sorted([(rows[i].vnas, usage_row(&rows[i].usage)) for i in range(n) if rows[i].number > 0]))
     finally:

@@ -45,7 +45,7 @@ cdef extern from *:
 
 cdef enum:
     # To be raised with every change of what the bytes mean; where only sizes change, `layout` tells.
-    FORMAT = 4
+    FORMAT = 5
     BYTE_ORDER = 0x01020304
     CHECKED_FROM = 32           # before it are what is compared itself, and the sum
     MOST_SECTIONS = 64
@@ -192,6 +192,7 @@ cdef void forget_memory(MachineTables* c) noexcept nogil:
     memset(&c.plane.readers, 0, sizeof(c.plane.readers))
     c.sockets.usage = c.vnases.closed = c.processes.closed = NULL
     c.sockets.usage_bytes = c.vnases.closed_bytes = c.processes.closed_bytes = 0
+    memset(&c.sockets.packed, 0, sizeof(c.sockets.packed))
     memset(&c.outcomes, 0, sizeof(c.outcomes))
     c.image = NULL
 
@@ -397,15 +398,18 @@ def open_tables(Image image not None, str name not None):
     cdef FrozenTables tables = FrozenTables.__new__(FrozenTables, 0)
     cdef const Header* header = <const Header*>image.base
     cdef MachineTables c
+    cdef size_t n_counted
     check_header(image, name)
     c = header.tables
     if not place_arrays(&c, &tables.ports, image):
         raise SnapshotError(name, "its sections contradict each other: freeze the tables again")
-    tables.counters = Image((<size_t>c.vnases.pool.n_rows + c.processes.pool.n_rows + c.sockets.pool.n_rows + ROWS_BEFORE)
-                            * sizeof(Usage))
+    n_counted = <size_t>c.sockets.pool.n_rows + ROWS_BEFORE
+    tables.counters = Image((<size_t>c.vnases.pool.n_rows + c.processes.pool.n_rows + n_counted) * sizeof(Usage)
+                            + n_counted * sizeof(uint64_t))
     c.vnases.closed = <Usage*>tables.counters.base
     c.processes.closed = c.vnases.closed + c.vnases.pool.n_rows
     c.sockets.usage = c.processes.closed + c.processes.pool.n_rows + ROWS_BEFORE
+    c.sockets.packed.counts = <uint64_t*>(c.sockets.usage + c.sockets.pool.n_rows) + ROWS_BEFORE
     c.image = image.base
     text = json.loads((<const char*>image.base)[header.text.at:header.text.at + header.text.n_bytes])
     tables.interfaces = InterfaceNames.of_state(text["interfaces"])

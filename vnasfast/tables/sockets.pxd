@@ -18,7 +18,7 @@ from vnasfast.tables.hashing cimport HashSeed, hash_address
 from vnasfast.tables.index cimport HashIndex, RowPool, index_home, index_tag
 from vnasfast.tables.plane cimport Plane
 from vnasfast.tables.processes cimport ProcessTable
-from vnasfast.tables.usage cimport ROWS_BEFORE, Usage
+from vnasfast.tables.usage cimport PackedCounts, ROWS_BEFORE, Usage, usage_unpack
 
 cdef enum:
     N_PROTOCOLS = 5
@@ -79,6 +79,7 @@ cdef struct SocketTable:
     Usage* usage                    # beside rows, not in them: counting touches nothing else; zero until a packet is counted
                                     # and before [0] again after each block
     size_t usage_bytes
+    PackedCounts packed             # what was counted without times, and is not in `usage`
     CountTable loopback_owners      # (loopback address, port row) → VNASs with an endpoint there
     CountTable specific             # (VNAS number, port row) → endpoints with a specific address; `sum`: their block, 0: none
     uint64_t last_order
@@ -109,7 +110,14 @@ cdef inline int32_t endpoint_find(const SocketTable* table, const HashSeed* seed
     return -1
 
 cdef inline size_t usage_room(const SocketTable* table) noexcept nogil:
-    return table.usage_bytes // sizeof(Usage) - ROWS_BEFORE if table.usage_bytes else 0      # 0 of a snapshot
+    """Count the sockets whose counters there is room for; 0 of a snapshot."""
+    return min(table.usage_bytes // sizeof(Usage), table.packed.n_bytes // sizeof(uint64_t)) - ROWS_BEFORE if table.usage_bytes else 0
+
+cdef inline Usage socket_usage(const SocketTable* table, int32_t socket) noexcept nogil:
+    """All that was counted to a socket. The caller holds what guards the counters."""
+    cdef Usage usage = table.usage[socket]
+    usage_unpack(&usage, table.packed.counts[socket])
+    return usage
 
 # Room for the counters of n sockets; moves them: nobody may count meanwhile.
 cdef int usage_enlarge(SocketTable* table, size_t n) except -1

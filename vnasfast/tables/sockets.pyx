@@ -18,7 +18,7 @@ from vnasfast.tables.ports cimport (
     answers_get, answers_put, answers_refresh, count_vnas, families_of, port_give, port_release, port_reserve, port_take,
 )
 from vnasfast.tables.processes cimport ProcessTable
-from vnasfast.tables.usage cimport ROWS_BEFORE, Usage, usage_reserve
+from vnasfast.tables.usage cimport ROWS_BEFORE, Usage, packed_reserve, usage_reserve
 from vnasfast.typedefs cimport NO_SOCKET
 
 cdef enum:
@@ -48,7 +48,10 @@ cdef void socket_free(SocketTable* table) noexcept nogil:
     pool_free(&table.pool, <void**>&table.rows)
     if table.usage != NULL:
         give_back(table.usage - ROWS_BEFORE, table.usage_bytes)
+    if table.packed.counts != NULL:
+        give_back(table.packed.counts - ROWS_BEFORE, table.packed.n_bytes)
     table.usage = NULL
+    table.packed.counts = NULL
     count_free(&table.loopback_owners)
     count_free(&table.specific)
 
@@ -177,6 +180,7 @@ cdef bint socket_in_use(const SocketTable* table, const Plane* plane, const Hash
 
 cdef int usage_enlarge(SocketTable* table, size_t n) except -1:
     cdef Usage* rows = table.usage - ROWS_BEFORE if table.usage != NULL else NULL
+    packed_reserve(&table.packed, n)
     usage_reserve(&rows, &table.usage_bytes, n + ROWS_BEFORE)
     table.usage = rows + ROWS_BEFORE
     return 0

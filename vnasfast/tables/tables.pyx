@@ -17,8 +17,8 @@ from vnasfast.tables.readers cimport atomic_store
 from vnasfast.tables.processes cimport process_add, process_find, process_free, process_init, process_remove
 from vnasfast.tables.routes cimport route_add, route_find, route_free, route_init, route_interface, route_remove
 from vnasfast.tables.sockets cimport (
-    SocketRow, protocol_number, socket_add, socket_free, socket_in_use, socket_init, socket_remove,
-    usage_enlarge, usage_room,
+    SocketRow, protocol_number, socket_add, socket_free, socket_in_use, socket_init, socket_remove, socket_usage, usage_enlarge,
+    usage_room,
 )
 from vnasfast.tables.tally cimport tallies_move
 from vnasfast.tables.usage cimport Usage, usage_add
@@ -242,6 +242,7 @@ cdef class Tables:
         """Close a socket; what it counted goes to its process and VNAS. The caller holds `changing`."""
         cdef SocketRow* row = &self.c.sockets.rows[socket]
         cdef int32_t process = row.process, vnas = self.c.processes.rows[process].vnas
+        cdef Usage usage
         cdef int32_t device = linux_remove(&self.c.as_linux, &self.c.seed, socket)
         if device >= 0:
             self.interfaces.release(device)
@@ -258,10 +259,12 @@ cdef class Tables:
         self.closed[self.n_closed % CLOSED] = socket
         atomic_store(self.n_closed, self.n_closed + 1)
         tallies_move(self.tallies, socket, &self.c.sockets.usage[socket])
-        if self.c.sockets.usage[socket].packets != 0:
-            usage_add(&self.c.processes.closed[process], &self.c.sockets.usage[socket])
-            usage_add(&self.c.vnases.closed[vnas], &self.c.sockets.usage[socket])
+        usage = socket_usage(&self.c.sockets, socket)
+        if usage.packets != 0:
+            usage_add(&self.c.processes.closed[process], &usage)
+            usage_add(&self.c.vnases.closed[vnas], &usage)
             memset(&self.c.sockets.usage[socket], 0, sizeof(Usage))
+            self.c.sockets.packed.counts[socket] = 0
         pthread_mutex_unlock(&self.counting)
         return 0
 

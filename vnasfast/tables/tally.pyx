@@ -6,15 +6,12 @@ from libc.string cimport memset
 
 from vnasfast.tables.memory cimport enlarge, give_back
 from vnasfast.tables.usage cimport (
-    MOST_COUNTED, N_OUTCOMES, ROWS_BEFORE, Usage, span_delivered, usage_add, usage_count_many, usage_span,
+    BYTES_BITS, LENGTH_BITS, MOST_COUNTED, N_OUTCOMES, PACKETS_BITS, ROWS_BEFORE, Usage, span_delivered, usage_add, usage_count_many,
+    usage_span, usage_unpack,
 )
 from vnasfast.vector cimport vector_path
 
 cdef extern from "vnasfast/tables/counting.h" nogil:
-    enum:
-        BYTES_BITS "VNAS_BYTES_BITS"
-        PACKETS_BITS "VNAS_PACKETS_BITS"
-        LENGTH_BITS "VNAS_LENGTH_BITS"
     bint fit_half_rows "vnas_fit_half_rows"(int vector, const uint32_t* lengths, const int64_t* times_ns, size_t n,
                                             int64_t newest_ns) noexcept
     uint64_t count_half_rows "vnas_count_half_rows"(HalfRow* rows, const int32_t* results, const uint32_t* lengths,
@@ -78,8 +75,7 @@ cdef inline uint64_t take_half_row(HalfRow* row, Usage* usage) noexcept nogil:
     """Add what a half row has to usage; its packets. Its first time is there already."""
     cdef uint64_t packets = row.counted >> BYTES_BITS
     if packets:
-        usage.packets += packets
-        usage.bytes += row.counted & ((<uint64_t>1 << BYTES_BITS) - 1)
+        usage_unpack(usage, row.counted)
         usage_span(usage, row.last_ns, row.last_ns)
         row.counted = 0
     return packets

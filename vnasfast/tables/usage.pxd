@@ -7,14 +7,33 @@ cdef enum:
     ROWS_BEFORE = 16    # counters before those of socket 0: a block's misses go to usage[outcome], which is negative
     MOST_COUNTED = 512  # packets at a time
 
+cdef extern from "vnasfast/tables/counting.h":
+    enum:
+        BYTES_BITS "VNAS_BYTES_BITS"
+        PACKETS_BITS "VNAS_PACKETS_BITS"
+        LENGTH_BITS "VNAS_LENGTH_BITS"
+
 cdef struct Usage:
     uint64_t packets
     uint64_t bytes
     int64_t first_ns    # 0: no time was given yet
     int64_t last_ns
 
+# What was counted without times, by packed counts: counting.h. It belongs to rows of usage, and is added to them before a count may be full.
+cdef struct PackedCounts:
+    uint64_t* counts    # by row, behind ROWS_BEFORE others, which are zero again after each block
+    size_t n_bytes
+    uint64_t packets    # in all counts: in none there are more
+    uint64_t bytes
+
 # Room for n rows, zero until they are counted, in memory that grows without a copy; or MemoryError. Nobody may count meanwhile.
 cdef int usage_reserve(Usage** usage, size_t* n_bytes, size_t n) except -1
+cdef int packed_reserve(PackedCounts* packed, size_t n) except -1
+
+# Counts at most MOST_COUNTED packets without times, each to its packed count, or to rows[result] where one is too long for that; and
+# then what reached no socket to `outcomes`, as usage_count_many. There are n_rows. How many reached no socket.
+cdef size_t packed_count_many(PackedCounts* packed, Usage* rows, size_t n_rows, Usage* outcomes, const int32_t* results, size_t n,
+                              const uint32_t* wire_lengths) noexcept nogil
 
 # Counts at most MOST_COUNTED packets, each to rows[result], and then moves the rows before the first to `outcomes`, [-outcome], of which the
 # first has what was delivered. How many reached no socket. `wire_lengths` and `times_ns` are NULL where they are not known. `fresh` receives
@@ -37,6 +56,11 @@ cdef inline void usage_count(Usage* usage, uint64_t n_bytes, int64_t time_ns) no
     usage.bytes += n_bytes
     if time_ns != 0:
         usage_span(usage, time_ns, time_ns)
+
+cdef inline void usage_unpack(Usage* total, uint64_t count) noexcept nogil:
+    """Add a packed count."""
+    total.packets += count >> BYTES_BITS
+    total.bytes += count & ((<uint64_t>1 << BYTES_BITS) - 1)
 
 cdef inline void usage_add(Usage* total, const Usage* part) noexcept nogil:
     total.packets += part.packets

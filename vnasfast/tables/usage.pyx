@@ -12,24 +12,36 @@ cdef extern from "vnasfast/tables/counting.h" nogil:
         size_t n_fresh
     bint in_order "vnas_in_order"(const int64_t* times_ns, size_t n) noexcept
     bint positive "vnas_positive"(const int64_t* times_ns, size_t n) noexcept
-    uint64_t count_bytes "vnas_count_bytes"(Usage* rows, const int32_t* results, const uint32_t* lengths, size_t n) noexcept
+    bint fit_packed "vnas_fit_packed"(const uint32_t* lengths, size_t n) noexcept
+    uint64_t count_packed "vnas_count_packed"(uint64_t* counts, const int32_t* results, const uint32_t* lengths, size_t n) noexcept
     Counted count_times "vnas_count_times"(Usage* rows, const int32_t* results, const uint32_t* lengths, const int64_t* times_ns,
                                            size_t n, uint16_t* late, int32_t* fresh) noexcept
 
-cdef size_t FIRST_BYTES = 4096
+cdef size_t FIRST_ROWS = 128
+
+
+cdef int reserve(void** rows, size_t* n_bytes, size_t n, size_t row_bytes) except -1:
+    cdef size_t larger = max(n_bytes[0], FIRST_ROWS * row_bytes)
+    cdef void* memory
+    while larger < n * row_bytes:
+        larger *= 2 if larger < MAPPED else STRIDE
+    if larger > n_bytes[0]:
+        memory = enlarge(rows[0], n_bytes[0], larger)
+        if memory == NULL:
+            raise MemoryError(f"no memory for the counters of {n} rows")
+        rows[0] = memory
+        n_bytes[0] = larger
+    return 0
 
 
 cdef int usage_reserve(Usage** usage, size_t* n_bytes, size_t n) except -1:
-    cdef size_t larger = max(n_bytes[0], FIRST_BYTES)
-    cdef void* memory
-    while larger < n * sizeof(Usage):
-        larger *= 2 if larger < MAPPED else STRIDE
-    if larger > n_bytes[0]:
-        memory = enlarge(usage[0], n_bytes[0], larger)
-        if memory == NULL:
-            raise MemoryError(f"no memory for the counters of {n} rows")
-        usage[0] = <Usage*>memory
-        n_bytes[0] = larger
+    return reserve(<void**>usage, n_bytes, n, sizeof(Usage))
+
+
+cdef int packed_reserve(PackedCounts* packed, size_t n) except -1:
+    cdef uint64_t* counts = packed.counts - ROWS_BEFORE if packed.counts != NULL else NULL
+    reserve(<void**>&counts, &packed.n_bytes, n + ROWS_BEFORE, sizeof(uint64_t))
+    packed.counts = counts + ROWS_BEFORE
     return 0
 
 
@@ -67,7 +79,7 @@ cdef uint64_t count_positive(Usage* rows, const int32_t* results, size_t n, cons
 
 cdef uint64_t count_any(Usage* rows, const int32_t* results, size_t n, const uint32_t* wire_lengths, const int64_t* times_ns,
                         int32_t* fresh, size_t* n_fresh) noexcept nogil:
-    """The same with any times, and with lengths or without."""
+    """The same with any times or none, and with lengths or without."""
     cdef uint64_t n_bytes = 0, length
     cdef size_t i
     for i in range(n):
@@ -76,7 +88,7 @@ cdef uint64_t count_any(Usage* rows, const int32_t* results, size_t n, const uin
             n_fresh[0] += 1
         length = wire_lengths[i] if wire_lengths != NULL else 0
         n_bytes += length
-        usage_count(&rows[results[i]], length, times_ns[i])
+        usage_count(&rows[results[i]], length, times_ns[i] if times_ns != NULL else 0)
     return n_bytes
 
 
@@ -87,24 +99,18 @@ cdef size_t usage_count_many(Usage* rows, Usage* outcomes, const int32_t* result
     cdef int32_t[MOST_COUNTED] unwanted
     cdef size_t n_unwanted
     cdef uint64_t n_bytes = 0, missed = 0, missed_bytes = 0
-    cdef size_t i
     cdef int outcome
     if fresh == NULL:
         fresh = unwanted
         n_fresh = &n_unwanted
     n_fresh[0] = 0
-    if times_ns != NULL:
-        ordered = in_order(times_ns, n)
-        if wire_lengths != NULL and (ordered or positive(times_ns, n)):
-            n_bytes = count_positive(rows, results, n, wire_lengths, times_ns, fresh, n_fresh)
-        else:
-            n_bytes = count_any(rows, results, n, wire_lengths, times_ns, fresh, n_fresh)
-        span_delivered(&outcomes[0], results, n, times_ns, ordered)
-    elif wire_lengths != NULL:
-        n_bytes = count_bytes(rows, results, wire_lengths, n)
+    ordered = times_ns != NULL and in_order(times_ns, n)
+    if wire_lengths != NULL and times_ns != NULL and (ordered or positive(times_ns, n)):
+        n_bytes = count_positive(rows, results, n, wire_lengths, times_ns, fresh, n_fresh)
     else:
-        for i in range(n):
-            rows[results[i]].packets += 1
+        n_bytes = count_any(rows, results, n, wire_lengths, times_ns, fresh, n_fresh)
+    if times_ns != NULL:
+        span_delivered(&outcomes[0], results, n, times_ns, ordered)
     for outcome in range(1, N_OUTCOMES):
         row = rows - outcome
         if row.packets != 0:
@@ -115,3 +121,34 @@ cdef size_t usage_count_many(Usage* rows, Usage* outcomes, const int32_t* result
     outcomes[0].packets += n - missed
     outcomes[0].bytes += n_bytes - missed_bytes
     return missed
+
+
+cdef void packed_settle(PackedCounts* packed, Usage* rows, size_t n_rows) noexcept nogil:
+    cdef size_t i
+    for i in range(n_rows):
+        if packed.counts[i] != 0:
+            usage_unpack(&rows[i], packed.counts[i])
+            packed.counts[i] = 0
+    packed.packets = packed.bytes = 0
+
+
+cdef size_t packed_count_many(PackedCounts* packed, Usage* rows, size_t n_rows, Usage* outcomes, const int32_t* results, size_t n,
+                              const uint32_t* wire_lengths) noexcept nogil:
+    cdef Usage missed = Usage(0, 0, 0, 0)
+    cdef uint64_t n_bytes
+    cdef int outcome
+    if wire_lengths != NULL and not fit_packed(wire_lengths, n):
+        return usage_count_many(rows, outcomes, results, n, wire_lengths, NULL, NULL, NULL)
+    if (packed.packets + MOST_COUNTED) >> PACKETS_BITS or (packed.bytes + (<uint64_t>MOST_COUNTED << LENGTH_BITS)) >> BYTES_BITS:
+        packed_settle(packed, rows, n_rows)
+    n_bytes = count_packed(packed.counts, results, wire_lengths, n)
+    packed.packets += n
+    packed.bytes += n_bytes
+    for outcome in range(1, N_OUTCOMES):
+        if packed.counts[-outcome] != 0:
+            usage_unpack(&missed, packed.counts[-outcome])
+            usage_unpack(&outcomes[outcome], packed.counts[-outcome])
+            packed.counts[-outcome] = 0
+    outcomes[0].packets += n - missed.packets
+    outcomes[0].bytes += n_bytes - missed.bytes
+    return missed.packets
