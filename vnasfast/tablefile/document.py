@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from vnasfast.errors import TableFileError
 from vnasfast.tablefile.keys import LINUX, POLICY, TABLES, Key, integer
-from vnasfast.tablefile.plain import columns_of, read_plain
+from vnasfast.tablefile.plain import Column, PlainRows, read_plain
 
 Path = tuple[str | int, ...]  # ("sockets", 0, "port")
 Row = dict[str, Any]
@@ -46,9 +46,8 @@ class TableFile:
         self.tables = _read_toml(text, name) if plain is None else plain
         if "embodiment" not in self.tables:
             self.fail("embodiment", problem="missing: it must be 1 or 2")
-        number = Key(integer("embodiment", 1, 2))
-        self.embodiment = self.value(number, self.tables.pop("embodiment"), "embodiment")
-        self.policy = self.value(POLICY, self.tables.pop("policy", POLICY.default), "policy")
+        self.embodiment = self._above_all("embodiment", Key(integer("embodiment", 1, 2)))
+        self.policy = self._above_all("policy", POLICY)
         self.refuse_unknown(self.tables, TABLES)
 
     def fail(self, *path: str | int, problem: str) -> NoReturn:
@@ -61,6 +60,18 @@ class TableFile:
             return key.read(found)
         except ValueError as error:  # InvalidValue, or an integer too long to be shown
             self.fail(*path, problem=str(error))
+
+    def _above_all(self, name: str, key: Key) -> Any:
+        """Take a key that stands above all tables."""
+        found = self.tables.pop(name, key.default)
+        return self.value(key, self._in_general(name) if isinstance(found, PlainRows) else found, name)
+
+    def _in_general(self, *path: str | int) -> Any:
+        """Return what the library finds at a path, for the message of a mistake in what was read as plain."""
+        found: Any = _read_toml(self.text, self.name)
+        for part in path:
+            found = found[part]
+        return found
 
     def refuse_unknown(
         self, found: Mapping[str, object], keys: Mapping[int, Mapping[str, Any]], *path: str | int
@@ -84,10 +95,10 @@ class TableFile:
                 hint = f"it must be one of {', '.join(known)}"
             self.fail(*path, key, problem=f"unknown: {hint}")
 
-    def columns(self, table: str) -> dict[str, list[Any]] | None:
-        """Return a table's values by key; None if a row has a mistake, or may have: `rows` says which."""
-        found = self.tables.get(table, ())
-        return columns_of(found, TABLES[self.embodiment].get(table, {})) if isinstance(found, list | tuple) else None
+    def columns(self, table: str) -> dict[str, Column] | None:
+        """Return a table's columns by key; None if there are none: `rows` finds what there is, or what is wrong."""
+        found = self.tables.get(table)
+        return found.columns(TABLES[self.embodiment][table]) if isinstance(found, PlainRows) else None
 
     def rows(self, *path: str | int, found: object = None) -> Iterator[Row]:
         """Yield the rows of a table, each with the values of all its keys."""
@@ -96,10 +107,13 @@ class TableFile:
         if table == "sockets" and self.policy != POLICY.default:
             keys = {embodiment: of_sockets | LINUX for embodiment, of_sockets in keys.items()}
         found = self.tables.get(table, ()) if found is None else found
-        columns = columns_of(found, keys[self.embodiment]) if isinstance(found, list | tuple) else None
-        if columns is not None:
-            yield from (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
-            return
+        if isinstance(found, PlainRows):
+            columns = found.columns(keys[self.embodiment])
+            if columns is not None:
+                values_of_rows = zip(*(column.rows() for column in columns.values()), strict=True)
+                yield from (dict(zip(columns, values, strict=True)) for values in values_of_rows)
+                return
+            found = self._in_general(*path)
         if not isinstance(found, list | tuple) or not all(isinstance(row, dict) for row in found):
             self.fail(*path, problem=f"no list of tables: write [[{table}]] above the keys of each row")
         for number, row in enumerate(found):

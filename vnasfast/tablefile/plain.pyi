@@ -1,7 +1,15 @@
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, final
 
 from vnasfast.tablefile.keys import Key
 
+@final
+class Column:
+    values: list[Any]
+    def rows(self) -> list[Any]: ...
+    def packed(self, size: int) -> memoryview: ...
+
+@final
+class PlainRows:
+    def columns(self, keys: dict[str, Key]) -> dict[str, Column] | None: ...
+
 def read_plain(text: str) -> dict[str, Any] | None: ...
-def columns_of(rows: Sequence[object], keys: dict[str, Key]) -> dict[str, list[Any]] | None: ...
