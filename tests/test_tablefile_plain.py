@@ -83,10 +83,8 @@ def as_read_by_the_library(plain, library):
     if isinstance(plain, PlainRows):
         names = {name for row in library for name in row}
         assert names == set() or plain.columns({}) is None
-        columns = plain.columns({name: Key(lambda value: value, ABSENT) for name in names})
-        rows = [{name: columns[name].rows()[number] for name in names} for number in range(len(library))]
+        rows = plain.rows({name: Key(lambda value: value, ABSENT) for name in names})
         found = [{name: value for name, value in row.items() if value is not ABSENT} for row in rows]
-        assert all(len(column.rows()) == len(library) for column in columns.values())
         return [as_read_by_the_library(*pair) for pair in zip(found, library, strict=True)]
     if isinstance(plain, dict) and isinstance(library, dict):
         assert plain.keys() == library.keys()

@@ -108,10 +108,9 @@ class TableFile:
             keys = {embodiment: of_sockets | LINUX for embodiment, of_sockets in keys.items()}
         found = self.tables.get(table, ()) if found is None else found
         if isinstance(found, PlainRows):
-            columns = found.columns(keys[self.embodiment])
-            if columns is not None:
-                values_of_rows = zip(*(column.rows() for column in columns.values()), strict=True)
-                yield from (dict(zip(columns, values, strict=True)) for values in values_of_rows)
+            rows = found.rows(keys[self.embodiment])
+            if rows is not None:
+                yield from rows
                 return
             found = self._in_general(*path)
         if not isinstance(found, list | tuple) or not all(isinstance(row, dict) for row in found):

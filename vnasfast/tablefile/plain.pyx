@@ -231,6 +231,21 @@ cdef class PlainRows:
             columns[name] = column
         return columns
 
+    def rows(self, dict keys not None):
+        """Read the rows as dicts, which have all keys; None if one has a mistake: see `columns`."""
+        cdef dict columns = self.columns(keys)
+        cdef list rows = [{} for _ in range(self.n)]
+        cdef const int32_t* places
+        cdef Column column
+        cdef Py_ssize_t row
+        if columns is None:
+            return None
+        for name, column in columns.items():
+            places = <const int32_t*>PyByteArray_AS_STRING(column.places)
+            for row in range(self.n):
+                (<dict>rows[row])[name] = column.values[places[row]]
+        return rows
+
 
 @cython.final
 cdef class Column:
@@ -249,12 +264,6 @@ cdef class Column:
     def __cinit__(self, PlainRows rows not None):
         self.n = rows.n
         self.places = bytearray(sizeof(int32_t) * rows.n)
-
-    def rows(self):
-        """Return the value of each row, as a list."""
-        cdef const int32_t* places = <const int32_t*>PyByteArray_AS_STRING(self.places)
-        cdef Py_ssize_t row
-        return [self.values[places[row]] for row in range(self.n)]
 
     def packed(self, Py_ssize_t size):
         """Return the value of each row, one behind the other.

@@ -53,11 +53,13 @@ def _fill_processes(machine: "ServerMachine", file: TableFile) -> dict[int, int]
         rows[pid] = row
         children.setdefault(row["parent"], []).append(pid)
     vnas_of = {1: 0}
+    start = machine.tables.start  # all values are checked, as those of addresses and sockets
     waiting = [1]
     while waiting:
-        for pid in children.get(waiting.pop(), ()):
+        parent = waiting.pop()
+        for pid in children.get(parent, ()):
             vnas_of[pid] = rows[pid]["vnas"]
-            machine.vnas_start(rows[pid]["parent"], vnas_of[pid], pid=pid)
+            start(parent, vnas_of[pid], pid)
             waiting.append(pid)
     if len(vnas_of) <= len(rows):
         _refuse_orphans(file, {pid: row["parent"] for pid, row in rows.items()}, vnas_of)
@@ -87,19 +89,19 @@ def _fill_addresses(
     pid_in = {vnas: pid for pid, vnas in vnas_of.items()}
     free = (pid for pid in range(MOST, 1, -1) if pid not in vnas_of)
     started = []
-    first: dict[tuple[int, bytes], Path] = {}
-    validate = machine.tables.validate  # all values are checked, as those of sockets
-    for path, row in _ordered_addresses(file, any_tables):
+    validate = machine.tables.validate
+    addresses = _ordered_addresses(file, any_tables)
+    for path, row in addresses:
         vnas = row["vnas"]
         if vnas not in pid_in:  # its processes have exited, but an address can only be asked for by a process
             pid_in[vnas] = machine.vnas_start(1, vnas, pid=next(free))
             started.append(pid_in[vnas])
         if not validate(pid_in[vnas], row["address"], row["interface"], row["vlan"]):
             vlan = f" on VLAN {row['vlan']}" if row["vlan"] else ""
-            place = written(first[row["vlan"], row["address"]])
-            problem = f"{place} registers {unpacked_address(row['address'])}{vlan} already: remove one"
+            key = row["vlan"], row["address"]
+            first = next(path for path, other in addresses if (other["vlan"], other["address"]) == key)
+            problem = f"{written(first)} registers {unpacked_address(row['address'])}{vlan} already: remove one"
             file.fail(*path, "address", problem=problem)
-        first[row["vlan"], row["address"]] = path
     for pid in started:
         machine.exit(pid)
 
