@@ -184,11 +184,12 @@ def outcome(text):
 
 
 def check_with_the_library(text):
-    """Compare what a text makes with what it makes where the library reads all of it."""
+    """Compare with what a text makes where the library reads it, and where rows are checked one by one."""
     found = outcome(text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(document, "read_plain", lambda _: None)
-        assert outcome(text) == found
+        for name in ("read_plain", "rows_of_dicts"):
+            patch.setattr(document, name, lambda _: None)
+            assert outcome(text) == found
 
 
 @given(files())
@@ -203,6 +204,7 @@ def test_a_file_makes_the_same_whoever_reads_it(text):
         "[[embodiment]]\nx = 1\n",
         "embodiment = 1\n[[policy]]\n",
         "embodiment = 1\nsockets = 5\n",
+        "embodiment = 1\n[[processes]]\npid = 2\nvnas = 1\n[[processes]]\npid = 3\nvnas = true\n",
         "embodiment = 1\n[[sockets]]\nprotocol = 6\n[[sockets.port]]\nx = 1\n",
         "embodiment = 1\n[[sockets]]\nsecond = 6\nfirst = 1\n[[sockets]]\nfirst = 1\n",
         "embodiment = 2\n[[any_tables]]\nname = true\nvnas = 1\n[[any_tables.addresses]]\n",

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from vnasfast.errors import TableFileError
 from vnasfast.tablefile.keys import LINUX, POLICY, TABLES, Key, integer
-from vnasfast.tablefile.plain import Column, PlainRows, read_plain
+from vnasfast.tablefile.plain import Column, PlainRows, read_plain, rows_of_dicts
 
 Path = tuple[str | int, ...]  # ("sockets", 0, "port")
 Row = dict[str, Any]
@@ -97,8 +97,8 @@ class TableFile:
 
     def columns(self, table: str) -> dict[str, Column] | None:
         """Return a table's columns by key; None if there are none: `rows` finds what there is, or what is wrong."""
-        found = self.tables.get(table)
-        return found.columns(TABLES[self.embodiment][table]) if isinstance(found, PlainRows) else None
+        plain = _as_plain(self.tables.get(table))
+        return plain.columns(TABLES[self.embodiment][table]) if plain is not None else None
 
     def rows(self, *path: str | int, found: object = None) -> Iterator[Row]:
         """Yield the rows of a table, each with the values of all its keys."""
@@ -107,11 +107,12 @@ class TableFile:
         if table == "sockets" and self.policy != POLICY.default:
             keys = {embodiment: of_sockets | LINUX for embodiment, of_sockets in keys.items()}
         found = self.tables.get(table, ()) if found is None else found
+        plain = _as_plain(found)
+        checked = plain.rows(keys[self.embodiment]) if plain is not None else None
+        if checked is not None:
+            yield from checked
+            return
         if isinstance(found, PlainRows):
-            rows = found.rows(keys[self.embodiment])
-            if rows is not None:
-                yield from rows
-                return
             found = self._in_general(*path)
         if not isinstance(found, list | tuple) or not all(isinstance(row, dict) for row in found):
             self.fail(*path, problem=f"no list of tables: write [[{table}]] above the keys of each row")
@@ -127,6 +128,11 @@ class TableFile:
                 else:
                     values[name] = key.default
             yield values
+
+
+def _as_plain(found: object) -> PlainRows | None:
+    """Return the rows of a table, for their values to be checked a column at a time; None if these are no rows."""
+    return rows_of_dicts(found) if isinstance(found, list) else found if isinstance(found, PlainRows) else None
 
 
 def _read_toml(text: str, name: str) -> dict[str, Any]:

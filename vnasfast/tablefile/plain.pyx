@@ -17,6 +17,8 @@ from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
 from libc.stdint cimport INT32_MAX, int32_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
+from vnasfast.tablefile.lines cimport Piece, is_bare, is_same, past_blanks, past_line, past_name, past_value
+
 from sys import byteorder
 
 cdef enum:
@@ -26,70 +28,14 @@ cdef enum:
     RECENT = 256
 
 
-# A piece of the text that is read.
-cdef struct Piece:
-    const char* start
-    Py_ssize_t n
-
-
 # The text of a value that came before.
 cdef struct Known:
     Piece text
     int32_t number
 
 
-cdef bint[256] BARE         # whether a name or a number may have this character
-cdef unsigned char character
-for character in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-":
-    BARE[character] = True
-
-
 cdef inline str word(Piece name):
     return PyUnicode_DecodeUTF8(name.start, name.n, NULL)
-
-
-cdef inline bint is_same(const Piece* a, const Piece* b) noexcept nogil:
-    return a.n == b.n and memcmp(a.start, b.start, a.n) == 0
-
-
-# ---- lines: the text ends with a NUL, at which no name, number or row of blanks goes on ----------------------------------
-
-
-cdef inline const char* past_blanks(const char* at) noexcept nogil:
-    while at[0] == c' ' or at[0] == c'\t':
-        at += 1
-    return at
-
-
-cdef inline const char* past_name(const char* at) noexcept nogil:
-    while BARE[<unsigned char>at[0]]:
-        at += 1
-    return at
-
-
-cdef inline const char* past_value(const char* at, const char* end) noexcept nogil:
-    """Where what may be a value ends; NULL if it is none."""
-    cdef const char* stop
-    if at[0] != c'"':
-        return past_name(at)
-    stop = <const char*>memchr(at + 1, c'"', end - at - 1)
-    if stop == NULL or (stop == at + 1 and stop[1] == c'"'):       # three quotes: a text of several lines
-        return NULL
-    return stop + 1
-
-
-cdef inline const char* past_line(const char* at, const char* end) noexcept nogil:
-    """Where the next line begins, if only blanks and a comment are left of this one; else NULL."""
-    at = past_blanks(at)
-    if at[0] == c'#':
-        while at < end and at[0] != c'\n':
-            # Control characters are forbidden in comments, except the tab.
-            if (0 <= at[0] < 0x20 and at[0] != c'\t') or at[0] == 0x7F:
-                return NULL
-            at += 1
-    if at == end:
-        return at
-    return at + 1 if at[0] == c'\n' else NULL
 
 
 # ---- values --------------------------------------------------------------------------------------------------------------
@@ -129,7 +75,7 @@ cdef class Values:
     """The different values of a file, by number: the same few stand in very many lines."""
 
     cdef list values        # number → value; also the PlainRows that a row has
-    cdef dict numbers       # its text → number
+    cdef dict numbers       # its text, or its type and itself → number
     cdef Known[RECENT] recent       # by a hash: most are found here, without a bytes object, in a third of the time
     cdef bytearray places   # scratch of `columns`: int32 by number + 1, all -1
 
@@ -163,6 +109,17 @@ cdef class Values:
             known.number = number
         return known.number
 
+    cdef int32_t number_of_object(self, object value) except -1:
+        """The number of a value that the library read; those without a hash have each their own."""
+        cdef int32_t number = <int32_t>len(self.values)
+        try:
+            number = self.numbers.setdefault((type(value), value), number)      # True is no 1
+        except TypeError:
+            pass
+        if number == len(self.values):
+            self.values.append(value)
+        return number
+
 
 # ---- rows ----------------------------------------------------------------------------------------------------------------
 
@@ -173,7 +130,7 @@ cdef class PlainRows:
 
     cdef Values values
     cdef list names                 # of the keys
-    cdef Piece[MOST_KEYS] keys      # the same, in the text
+    cdef Piece[MOST_KEYS] keys      # the same, in what is read
     cdef int n_keys
     cdef int expected               # the key that comes next, if this row is as those before it
     cdef bytearray numbers          # int32 of shape (rows, MOST_KEYS); -1: the row has no such key
@@ -245,6 +202,36 @@ cdef class PlainRows:
             for row in range(self.n):
                 (<dict>rows[row])[name] = column.values[places[row]]
         return rows
+
+
+def rows_of_dicts(list rows not None):
+    """Make the same of rows that the library has read.
+
+    Parameters
+    ----------
+    rows : list
+
+    Returns
+    -------
+    PlainRows or None
+        None if these are no dicts, or have too many keys.
+    """
+    cdef Values values = Values()
+    cdef PlainRows plain = PlainRows(values)
+    cdef Piece key
+    cdef int32_t* number
+    for row in rows:
+        if type(row) is not dict:
+            return None
+        plain.add_row()
+        for name, value in (<dict>row).items():
+            key.start = PyUnicode_AsUTF8AndSize(name, &key.n)
+            number = plain.last(key)
+            if number == NULL:
+                return None
+            number[0] = values.number_of_object(value)
+    values.clear_places()
+    return plain
 
 
 @cython.final
@@ -375,7 +362,7 @@ def read_plain(str text not None):
     end = at + n
     while at < end:
         at = past_blanks(at)
-        if BARE[<unsigned char>at[0]]:
+        if is_bare(at[0]):
             name.start = at
             at = past_name(at)
             name.n = at - name.start
