@@ -24,6 +24,7 @@ cdef class Pipeline:
     cdef uint64_t left                          # frames that may still be read; the walking lane's
     cdef uint64_t number                        # of the next frame in the deliveries; the walking lane's
     cdef uint64_t deadline_ns
+    cdef uint64_t least                         # the window that comes before the step may end
     cdef int stopping                           # no further window is taken
 
     cdef uint64_t _packets(self)

@@ -32,6 +32,8 @@ from vnasfast.replay.turns cimport (
 
 # How long a step takes about: Ctrl-C, progress bars and the deliveries' file wait for its end, and the lanes for each other.
 cdef uint64_t _STEP_NS = 50_000_000
+# … and windows at least, of 256 KiB each: what a step costs besides is then little, also where all is slow, as under valgrind.
+cdef uint64_t _STEP_WINDOWS = 16
 # Deliveries kept in memory until the step ends.
 cdef size_t _MOST_TEXT_BYTES = 1 << 23
 # In place of a window's number.
@@ -113,7 +115,7 @@ cdef uint64_t run_window(Pipeline pipeline, Lane lane, Window window, uint64_t i
     if following != NO_WINDOW and ahead == window.mapped and was_fetched:
         window_timed(source, window, busy_ns + window.read_ns)
     window_release(source, index * source.step)
-    if now_ns() > pipeline.deadline_ns or (
+    if (index >= pipeline.least and now_ns() > pipeline.deadline_ns) or (
         pipeline.deliveries is not None and pipeline.deliveries.buffer.used > _MOST_TEXT_BYTES
     ):
         flag_set(&pipeline.stopping)
@@ -270,6 +272,7 @@ cdef class Pipeline:
         self.unclaimed = first
         self.stopping = 0
         self.deadline_ns = now_ns() + _STEP_NS
+        self.least = first + _STEP_WINDOWS - 1
         turn_set(&self.walking, first)
         turn_set(&self.handing_over, first)
         turn_set(&self.gone, 0)
