@@ -24,7 +24,7 @@ ALLOWED = {
     "columns": {"dtypes", "errors"},
     "capture": {"typedefs", "errors", "vector"},
     "parse": {"typedefs", "dtypes", "errors", "columns", "vector"},
-    "tables": {"typedefs", "errors", "vector"},
+    "tables": {"typedefs", "errors"},
     "vector": {"errors"},
     "dispatch": {"typedefs", "dtypes", "errors", "outcome", "columns", "parse", "tables", "vector"},
     "bulk": {"columns", "errors", "parse", "tables", "values"},

@@ -19,8 +19,7 @@ N_VNASES = 80
 PORTS = [53, 123, 161]
 CLOSED_PORT = 80
 START = 1_700_000_000 * 10**9
-# Half rows count 2**36 bytes at most, in packets shorter than 2**22.
-LONG, TOO_LONG = 2**22 - 1, 2**22
+LONG, TOO_LONG = 2**22 - 1, 2**32 - 1
 
 
 def udp(vnas, port):
@@ -88,11 +87,11 @@ def long(_chooser):
 
 
 def too_long(_chooser):
-    return 2**32 - 1
+    return TOO_LONG
 
 
 def some_too_long(chooser):
-    return chooser.choice([60, LONG, TOO_LONG, 2**32 - 1]) if chooser.random() < 1 / BLOCK else 60
+    return chooser.choice([60, LONG, TOO_LONG]) if chooser.random() < 1 / BLOCK else 60
 
 
 def expected_of(sent):

@@ -65,7 +65,7 @@ cdef class Lane:
     cdef const uint8_t* ahead_end
     cdef size_t ahead_share         # bytes to ask for each time
     cdef MissTable misses           # not yet handed over
-    cdef Tally tally                # of sockets and outcomes, not yet added to the tables'
+    cdef Tally tally                # of sockets and outcomes, not yet added to the tables'; used beside other lanes
     cdef bint counts_apart
     cdef CaptureTotals totals
     cdef StageTimes times

@@ -277,8 +277,9 @@ cdef class Pipeline:
         turn_set(&self.handing_over, first)
         turn_set(&self.gone, 0)
         try:
-            for lane in lanes:
-                lane.counts_apart = tally_begin(self.dispatcher.tables, &lane.tally)
+            if len(lanes) > 1:
+                for lane in lanes:
+                    lane.counts_apart = tally_begin(self.dispatcher.tables, &lane.tally)
             for helper in lanes[1:]:
                 try:
                     _thread.start_new_thread(self._help, (helper,))

@@ -1,16 +1,14 @@
 /* Counting many packets, each to the row of its result. An outcome, which is negative, is the number of a row before the first: no branch
- * depends on where a packet went. There are rows of three kinds, the smaller the fewer lines of them a core has to fetch:
+ * depends on where a packet went. There are rows of two kinds, the smaller the fewer lines of them a core has to fetch:
  *
  *   whole rows     packets, bytes, first and last time, four words of 64 bits each: any packets
- *   half rows      packed packets and bytes, and the last time: packets that come in the order of their times
- *   packed counts  that word alone: packets without times
+ *   packed counts  packets and bytes in one word: packets without times
  */
 #ifndef VNASFAST_TABLES_COUNTING_H
 #define VNASFAST_TABLES_COUNTING_H
 
 #include <stddef.h>
 #include <stdint.h>
-#include "vnasfast/vector.h"
 
 enum {
     VNAS_BYTES_BITS = 36,       /* a packed count is packets << VNAS_BYTES_BITS | bytes */
@@ -32,7 +30,7 @@ static inline __attribute__((always_inline)) uint64_t vnas_packed(uint64_t lengt
 }
 
 /* Whether the packets are short enough for packed counts. */
-static inline __attribute__((always_inline)) int vnas_fit_packed(const uint32_t *lengths, size_t n)
+static inline int vnas_fit_packed(const uint32_t *lengths, size_t n)
 {
     uint32_t bits = 0;
     for (size_t i = 0; i < n; i++)
@@ -57,7 +55,7 @@ static inline uint64_t vnas_count_packed(uint64_t *counts, const int32_t *result
 }
 
 /* Whether all times are above 0, and none is before the one before it. */
-static inline __attribute__((always_inline)) int vnas_in_order(const int64_t *times, size_t n)
+static inline int vnas_in_order(const int64_t *times, size_t n)
 {
     uint64_t signs = 0;
     for (size_t i = 1; i < n; i++)
@@ -104,49 +102,6 @@ static inline VnasCounted vnas_count_times(void *rows, const int32_t *results, c
     }
     counted.bytes = sum;
     return counted;
-}
-
-static inline __attribute__((always_inline)) int vnas_fit(const uint32_t *lengths, const int64_t *times, size_t n, int64_t newest)
-{
-    return n != 0 && times[0] >= newest && vnas_fit_packed(lengths, n) && vnas_in_order(times, n);
-}
-
-#if VNAS_HAS_AVX2
-static __attribute__((target("avx2"))) int vnas_avx2_fit(const uint32_t *lengths, const int64_t *times, size_t n, int64_t newest)
-{
-    return vnas_fit(lengths, times, n, newest);
-}
-#endif
-
-/* Whether packets can be counted to half rows: their times are above 0, and none is before the one before it, nor before `newest`. */
-static inline int vnas_fit_half_rows(int vector, const uint32_t *lengths, const int64_t *times, size_t n, int64_t newest)
-{
-#if VNAS_HAS_AVX2
-    if (vector == VNAS_VECTOR_AVX2)
-        return vnas_avx2_fit(lengths, times, n, newest);
-#endif
-    (void)vector;
-    return vnas_fit(lengths, times, n, newest);
-}
-
-/* To half rows: 10 instructions a packet where whole rows take 20, as no time is compared, and what is counted first is seen by the zero
- * that it finds. The sum of the bytes. `fresh` receives the positions of the `n_fresh` packets that are their rows' first. */
-static inline uint64_t vnas_count_half_rows(void *rows, const int32_t *results, const uint32_t *lengths, const int64_t *times, size_t n,
-                                            uint16_t *fresh, size_t *n_fresh)
-{
-    uint64_t sum = 0;
-    size_t found = 0;
-#pragma GCC unroll 4
-    for (size_t i = 0; i < n; i++) {
-        uint64_t *row = (uint64_t *)rows + 2 * (ptrdiff_t)results[i], counted = row[0], length = lengths[i];
-        row[0] = counted + vnas_packed(length);
-        row[1] = (uint64_t)times[i];
-        sum += length;
-        if (__builtin_expect(counted == 0, 0))
-            fresh[found++] = (uint16_t)i;
-    }
-    *n_fresh = found;
-    return sum;
 }
 
 #endif

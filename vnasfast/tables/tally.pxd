@@ -11,20 +11,11 @@ cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_mutex_t:
         pass
 
-cdef struct HalfRow:
-    uint64_t counted                # packets and bytes: counting.h
-    int64_t last_ns
-
 cdef struct Tally:
     pthread_mutex_t lock
-    HalfRow* half_rows              # by socket, behind ROWS_BEFORE others: what came in the order of its times
-    size_t half_bytes
-    Usage* usage                    # likewise: what did not, and what half rows had no more room for
+    Usage* usage                    # by socket, behind ROWS_BEFORE others, as in the socket table
     size_t usage_bytes
-    int64_t newest_ns               # of what was counted to half rows
-    uint64_t half_packets           # in half rows, in all: of none there are more than it has room for
-    uint64_t half_sum               # … and bytes
-    int32_t* counted                # sockets that were counted to; each once
+    int32_t* counted                # sockets whose usage is not zero; each once
     size_t n_counted
     size_t capacity                 # sockets that there is room for
     Usage outcomes[N_OUTCOMES]      # [-outcome]

@@ -10,8 +10,6 @@ cdef enum:
 cdef extern from "vnasfast/tables/counting.h":
     enum:
         BYTES_BITS "VNAS_BYTES_BITS"
-        PACKETS_BITS "VNAS_PACKETS_BITS"
-        LENGTH_BITS "VNAS_LENGTH_BITS"
 
 cdef struct Usage:
     uint64_t packets
@@ -40,9 +38,6 @@ cdef size_t packed_count_many(PackedCounts* packed, Usage* rows, size_t n_rows, 
 # the sockets that had no packet before, if there are times; it may be NULL.
 cdef size_t usage_count_many(Usage* rows, Usage* outcomes, const int32_t* results, size_t n, const uint32_t* wire_lengths,
                              const int64_t* times_ns, int32_t* fresh, size_t* n_fresh) noexcept nogil
-
-# Takes in the times of those packets that reached a socket; `ordered`: none is before the one before it.
-cdef void span_delivered(Usage* delivered, const int32_t* results, size_t n, const int64_t* times_ns, bint ordered) noexcept nogil
 
 cdef inline void usage_span(Usage* usage, int64_t first_ns, int64_t last_ns) noexcept nogil:
     """Take in what was counted between two times. Captures of several interfaces are not always in order: both ends are compared."""

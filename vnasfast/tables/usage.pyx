@@ -6,6 +6,9 @@ from libc.string cimport memset
 from vnasfast.tables.memory cimport MAPPED, STRIDE, enlarge
 
 cdef extern from "vnasfast/tables/counting.h" nogil:
+    enum:
+        PACKETS_BITS "VNAS_PACKETS_BITS"
+        LENGTH_BITS "VNAS_LENGTH_BITS"
     ctypedef struct Counted "VnasCounted":
         uint64_t bytes
         size_t n_late
