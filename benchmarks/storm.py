@@ -3,7 +3,8 @@
 What a reader loses to a writer beside it, how long single changes take while tables grow to a million sockets, and how
 long a million sockets registered at once take. Reader and writer are threads of one process, each on a core of its own.
 A writer that changes another machine's tables takes as much of the caches and of Python's lock: what a reader loses to
-it, it does not lose to changes. A round has every condition once, in turn; a loss is the median of the rounds' own. The
+it, it does not lose to changes. A reader whose packets are counted shares its counters with whoever closes sockets, so
+there is a row for each. A round has every condition once, in turn; a loss is the median of the rounds' own. The
 processor's clock leaves out what others on the machine take, and the waiting for Python's lock.
 
 Growing is not to be felt: no single change may take long because a table gets larger. The longest change is given by
@@ -19,6 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from ipaddress import IPv4Address
@@ -53,14 +55,11 @@ QUIET, ELSEWHERE, HERE = "no writer", "writer on another machine", "writer on th
 @click.option("--rate", default=100_000, show_default=True, help="Changes a second, half of them additions.")
 @click.option("--rounds", default=7, show_default=True)
 @click.option("--seconds", default=0.5, show_default=True, help="Of a condition in a round.")
-@click.option("--count", is_flag=True, help="The reader's packets are counted, which keeps changes away meanwhile.")
 @click.option("--grow-to", default=1_000_000, show_default=True, help="Sockets for single changes; 0: leave these out.")
 @click.option("--json", "as_json", is_flag=True)
-def main(
-    sockets: tuple[int, ...], rate: int, rounds: int, seconds: float, count: bool, grow_to: int, as_json: bool
-) -> None:
+def main(sockets: tuple[int, ...], rate: int, rounds: int, seconds: float, grow_to: int, as_json: bool) -> None:
     """Measure what changes cost readers, and what they take themselves."""
-    reading = [row for n in sockets for row in reader_rows(n, rate, rounds, seconds, count)]
+    reading = [row for n in sockets for row in reader_rows(n, rate, rounds, seconds)]
     single = single_rows(grow_to) if grow_to else []
     bulk = bulk_row(grow_to) if grow_to else None
     if as_json:
@@ -118,15 +117,23 @@ Sample = tuple[float, float]
 WALL, CPU = 0, 1
 
 
-def reader_rows(sockets: int, rate: int, rounds: int, seconds: float, count: bool) -> list[dict[str, Any]]:
+def reader_rows(sockets: int, rate: int, rounds: int, seconds: float) -> list[dict[str, Any]]:
     """Give a row a condition."""
     work = workload(Shape(sockets))
-    traffic = work.traffic(BATCH)
-    keys = narrowed(traffic.keys, FLOW_KEY_IPV4)
-    out = np.empty(BATCH, np.int32)
     plan = work.plan
     served = np.unique(np.stack([plan.protocols.astype(np.uint16), plan.ports]), axis=1).T
     writers = {QUIET: None, ELSEWHERE: Changes(ServerMachine(seed=2), served), HERE: Changes(work.machine, served)}
+    rows = [row for count in (False, True) for row in condition_rows(work, writers, rate, rounds, seconds, count)]
+    return [{"sockets": sockets, **row} for row in rows]
+
+
+def condition_rows(
+    work: Workload, writers: dict[str, Changes | None], rate: int, rounds: int, seconds: float, count: bool
+) -> list[dict[str, Any]]:
+    """Read with each writer in turn, the packets counted or not."""
+    traffic = work.traffic(BATCH)
+    keys = narrowed(traffic.keys, FLOW_KEY_IPV4)
+    out = np.empty(BATCH, np.int32)
     samples: dict[str, list[Sample]] = {name: [] for name in writers}
     reached: dict[str, list[int]] = {name: [] for name in writers}
     read = partial(read_for, work, keys, out, seconds, count)
@@ -139,7 +146,7 @@ def reader_rows(sockets: int, rate: int, rounds: int, seconds: float, count: boo
                     raise click.ClickException("a packet went to another socket")
     return [
         {
-            "sockets": sockets,
+            "counted": "yes" if count else "no",
             "condition": name,
             "ns per packet": statistics.median(sample[WALL] for sample in samples[name]),
             "CPU ns": statistics.median(sample[CPU] for sample in samples[name]),
@@ -166,19 +173,18 @@ def beside(writer: Changes | None, rate: int, reached: list[int], read: Callable
 
     def write() -> None:
         os.sched_setaffinity(0, {cores[0]})
-        assert writer is not None
-        writer.run(rate, stop, reached)
+        if writer is not None:
+            writer.run(rate, stop, reached)
 
-    thread = None if writer is None else threading.Thread(target=write)
-    try:
-        if thread is not None:
-            thread.start()
-        return read()
-    finally:
-        stop.set()
-        if thread is not None:
-            thread.join()
-        os.sched_setaffinity(0, cores)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        try:
+            sample = read()
+        finally:
+            stop.set()
+            os.sched_setaffinity(0, cores)
+        writing.result()  # a writer that failed wrote nothing that a reader could lose to
+        return sample
 
 
 def read_for(work: Workload, keys: NDArray[Any], out: NDArray[np.int32], seconds: float, count: bool) -> Sample:
@@ -303,7 +309,8 @@ def verdicts(reading: list[dict[str, Any]], single: list[dict[str, Any]], bulk: 
     lines = []
     for row in reading:
         if row["condition"] == HERE:
-            what = f"reader's loss at {row['sockets']:,} sockets to {row['changes per second']:,.0f} changes a second"
+            reader = "counting reader" if row["counted"] == "yes" else "reader"
+            what = f"{reader}'s loss at {row['sockets']:,} sockets to {row['changes per second']:,.0f} changes a second"
             lines.append(verdict(what, row["loses"], LOSS_BAR))
             lines.append(verdict(f"{what}, by the processor's clock", row["CPU loses"], LOSS_BAR))
     for row in single:

@@ -6,13 +6,11 @@ from vnasfast.dispatch.steps cimport dispatch_key
 from vnasfast.parse.plain cimport BLOCK, widen_key
 from vnasfast.tables.hashing cimport hash_address, load64
 from vnasfast.tables.index cimport HashIndex, index_home, index_tag
+from vnasfast.tables.locks cimport mutex_lock, pthread_mutex_unlock, pthread_rwlock_unlock, rwlock_rdlock
 from vnasfast.tables.plane cimport VnasPlane
 from vnasfast.tables.readers cimport atomic_load, readers_enter, readers_leave
 from vnasfast.tables.sockets cimport NO_PROTOCOL, endpoint_tag, port_find, protocol_number, usage_room
-from vnasfast.tables.tables cimport (
-    CLOSED, MachineTables, Tables, pthread_mutex_lock, pthread_mutex_unlock, pthread_rwlock_rdlock,
-    pthread_rwlock_unlock,
-)
+from vnasfast.tables.tables cimport CLOSED, MachineTables, Tables
 from vnasfast.tables.tally cimport Tally, tally_add_to, tally_count, tally_reserve
 from vnasfast.tables.usage cimport packed_count_many, usage_count_many
 from vnasfast.typedefs cimport FlowKey, FlowKeyIpv4
@@ -127,7 +125,7 @@ cdef void answer_list(Tables tables, const AnyKey* keys, const uint16_t* places,
         n_ask = ask_data_plane(&tables.c, keys, n, answers, ask)
         readers_leave(&tables.c.plane.readers, parity)
         if n_ask:
-            pthread_rwlock_rdlock(&tables.changing)
+            rwlock_rdlock(&tables.changing)
             ask_control_plane(&tables.c, keys, ask, n_ask, answers)
             pthread_rwlock_unlock(&tables.changing)
     if places != NULL:
@@ -170,7 +168,7 @@ cdef bint count_apart(Tables tables, uint64_t before, const int32_t* results, si
     then asks for the tally's lock.
     """
     cdef bint possible
-    pthread_mutex_lock(&tally.lock)
+    mutex_lock(&tally.lock)
     possible = atomic_load(tables.n_closed) == before and <size_t>atomic_load(tables.c.sockets.pool.n_rows) <= tally.capacity
     if possible:
         missed[0] = tally_count(tally, results, n, wire_lengths, times_ns)
@@ -181,7 +179,7 @@ cdef bint count_apart(Tables tables, uint64_t before, const int32_t* results, si
 cdef bint tally_begin(Tables tables, Tally* tally) noexcept nogil:
     """Link a tally with room for all sockets of today; False without memory."""
     cdef bint done
-    pthread_mutex_lock(&tables.counting)
+    mutex_lock(&tables.counting)
     done = tally_reserve(tally, max(usage_room(&tables.c.sockets), <size_t>tables.c.sockets.pool.n_rows))
     if done:
         tally.following = tables.tallies
@@ -193,7 +191,7 @@ cdef bint tally_begin(Tables tables, Tally* tally) noexcept nogil:
 cdef void tally_end(Tables tables, Tally* tally) noexcept nogil:
     """Add what was counted to the tables, and unlink the tally. Its thread counts no more."""
     cdef Tally** place = &tables.tallies
-    pthread_mutex_lock(&tables.counting)
+    mutex_lock(&tables.counting)
     while place[0] != tally:
         place = &place[0].following
     place[0] = tally.following
@@ -211,12 +209,12 @@ cdef size_t dispatch_and_count(Tables tables, const KeyLists* keys, int32_t* res
     answer_lists(tables, keys, results, False)
     if tally != NULL and count_apart(tables, before, results, n, wire_lengths, times_ns, tally, &missed):
         return missed
-    pthread_mutex_lock(&tables.counting)
+    mutex_lock(&tables.counting)
     if closed_meanwhile(tables, before, results, n):
         pthread_mutex_unlock(&tables.counting)
-        pthread_rwlock_rdlock(&tables.changing)
+        rwlock_rdlock(&tables.changing)
         answer_lists(tables, keys, results, True)
-        pthread_mutex_lock(&tables.counting)
+        mutex_lock(&tables.counting)
         missed = count_here(&tables.c, results, n, wire_lengths, times_ns)
         pthread_mutex_unlock(&tables.counting)
         pthread_rwlock_unlock(&tables.changing)
@@ -231,12 +229,12 @@ cdef void dispatch_with_vnases(Tables tables, const FlowKey* keys, size_t n, int
     """The same for whoever also wants the VNAS IDs of the destinations."""
     cdef size_t i
     cdef int32_t vnas
-    pthread_rwlock_rdlock(&tables.changing)
+    rwlock_rdlock(&tables.changing)
     for i in range(n):
         results[i] = dispatch_key(&tables.c, &keys[i], &vnas)
         vnases[i] = tables.c.vnases.rows[vnas].id if vnas >= 0 else -1
     if count:
-        pthread_mutex_lock(&tables.counting)
+        mutex_lock(&tables.counting)
         count_here(&tables.c, results, n, wire_lengths, times_ns)
         pthread_mutex_unlock(&tables.counting)
     pthread_rwlock_unlock(&tables.changing)

@@ -14,7 +14,8 @@ from vnasfast.parse.fragments cimport FragmentTable, fragments_follow
 from vnasfast.parse.frame cimport parse_frame
 from vnasfast.parse.link cimport LINK_ETHERNET
 from vnasfast.parse.plain cimport BLOCK, ParsedBlock, first_outside, parse_begin, parse_plain
-from vnasfast.tables.tables cimport Tables, pthread_mutex_lock, pthread_mutex_unlock
+from vnasfast.tables.locks cimport mutex_lock, pthread_mutex_unlock
+from vnasfast.tables.tables cimport Tables
 from vnasfast.typedefs cimport FIRST_FRAGMENT, LATER_FRAGMENT, FlowKey, FlowKeyIpv4
 
 from vnasfast.dispatch.packets import packet_bytes
@@ -77,7 +78,7 @@ cdef void parse_block(Dispatcher dispatcher, uint32_t link_type, const uint8_t* 
             offset = length = 0
         parse_frame(link_type, base + offset, length, wire_lengths[i] if wire_lengths != NULL else length, &keys[i])
         if keys[i].status == FIRST_FRAGMENT or keys[i].status == LATER_FRAGMENT:
-            pthread_mutex_lock(&dispatcher.tables.counting)
+            mutex_lock(&dispatcher.tables.counting)
             fragments_follow(&dispatcher.fragments.c_fragments, &keys[i], times_ns[i] if times_ns != NULL else 0)
             pthread_mutex_unlock(&dispatcher.tables.counting)
 
@@ -136,7 +137,7 @@ cdef class Dispatcher:
         cdef int32_t result
         cdef bint fragment = key.status == FIRST_FRAGMENT or key.status == LATER_FRAGMENT
         if fragment or count:
-            pthread_mutex_lock(&self.tables.counting)
+            mutex_lock(&self.tables.counting)
         if fragment:
             fragments_follow(&self.fragments.c_fragments, key, time_ns)
         result = dispatch_key(&self.tables.c, key, vnas)

@@ -16,7 +16,8 @@ from vnasfast.dispatch.dispatcher cimport Dispatcher
 from vnasfast.replay.deliveries cimport DELIVERY_ROW_BYTES, PIECE, DeliveryTexts, RowBuffer
 from vnasfast.tables.family cimport is_ipv4
 from vnasfast.tables.hashing cimport load64
-from vnasfast.tables.tables cimport MachineTables, pthread_rwlock_rdlock, pthread_rwlock_unlock
+from vnasfast.tables.locks cimport pthread_rwlock_unlock, rwlock_rdlock
+from vnasfast.tables.tables cimport MachineTables
 from vnasfast.typedefs cimport FOLLOWS_FIRST, LATER_FRAGMENT, NO_TRANSPORT, FlowKey, FrameBlock
 
 #: The first line of the file.
@@ -198,7 +199,7 @@ cdef bint rows_of_block(RowBuffer* buffer, const DeliveryTexts* texts, Dispatche
     if not rows_reserve(buffer, block.n * DELIVERY_ROW_BYTES):
         return False
     # Apart from the loop below, which may wait for the GIL: whoever has that may wait for this lock.
-    pthread_rwlock_rdlock(&dispatcher.tables.changing)
+    rwlock_rdlock(&dispatcher.tables.changing)
     for i in range(block.n):
         pids[i] = tables.processes.rows[tables.sockets.rows[results[i]].process].pid if results[i] >= 0 else 0
     pthread_rwlock_unlock(&dispatcher.tables.changing)

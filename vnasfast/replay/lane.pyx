@@ -19,7 +19,7 @@ from vnasfast.replay.deliveries cimport PIECE, DeliveryWriter, rows_append, rows
 from vnasfast.replay.lane cimport AHEAD_BYTES, CHUNK, RUN, CaptureTotals, now_ns
 from vnasfast.replay.misses cimport MissTable, misses_count, misses_merge
 from vnasfast.replay.turns cimport Turn, turn_wait
-from vnasfast.tables.tables cimport pthread_rwlock_rdlock, pthread_rwlock_unlock
+from vnasfast.tables.locks cimport pthread_rwlock_unlock, rwlock_rdlock
 from vnasfast.tables.tally cimport tally_free, tally_init
 from vnasfast.typedefs cimport FIRST_FRAGMENT, LATER_FRAGMENT, FlowKey
 
@@ -195,7 +195,7 @@ cdef void count_misses(Lane lane, bint in_order) noexcept nogil:
     cdef size_t i
     if not in_order:
         number_keys(lane, numbers)
-    pthread_rwlock_rdlock(&lane.dispatcher.tables.changing)
+    rwlock_rdlock(&lane.dispatcher.tables.changing)
     for i in range(lane.block.n):
         if lane.results[i] >= 0:
             continue

@@ -4,7 +4,7 @@ from libc.stdint cimport uint64_t
 
 cdef extern from *:
     """
-    #include <pthread.h>
+    #include "vnasfast/tables/locks.h"
 
     typedef struct {
         pthread_mutex_t lock;
@@ -32,9 +32,7 @@ cdef extern from *:
         for (int look = 0; look < 500; look++) {
             if (vnas_turn_now(turn) == mine)
                 return;
-    #if defined(__x86_64__) || defined(__i386__)
-            __builtin_ia32_pause();
-    #endif
+            VNAS_PAUSE();
         }
         pthread_mutex_lock(&turn->lock);
         while (turn->now != mine)

@@ -5,10 +5,11 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t
 
 from vnasfast.tables.hashing cimport load64
 from vnasfast.tables.index cimport RowPool, pool_reserve
+from vnasfast.tables.locks cimport pthread_rwlock_unlock, rwlock_wrlock
 from vnasfast.tables.memory cimport HUGE_PAGE, prefer_huge_pages
 from vnasfast.tables.processes cimport process_find
 from vnasfast.tables.sockets cimport SocketRow, protocol_number
-from vnasfast.tables.tables cimport REFUSED_PROCESS, Tables, pthread_rwlock_unlock, pthread_rwlock_wrlock
+from vnasfast.tables.tables cimport REFUSED_PROCESS, Tables
 
 from vnasfast.errors import FrozenError, VnasError
 
@@ -20,7 +21,7 @@ cdef int reserve_sockets(Tables tables, Py_ssize_t n) except -1:
     """Room for n more sockets at once; where they are many in huge pages, whose memory is there three times sooner."""
     cdef RowPool* pool = &tables.c.sockets.pool
     if n * sizeof(SocketRow) >= HUGE_PAGE and n < 1 << 30:
-        pthread_rwlock_wrlock(&tables.changing)
+        rwlock_wrlock(&tables.changing)
         try:
             pool_reserve(pool, <void**>&tables.c.sockets.rows, sizeof(SocketRow), <int32_t>n)
         finally:
@@ -66,7 +67,7 @@ def bind_many(Tables tables not None, const int32_t[::1] pids not None, const ui
         reserve_sockets(tables, n - tables.c.sockets.pool.n_free)
         while i < n:
             end = min(n, i + CHANGES)
-            pthread_rwlock_wrlock(&tables.changing)
+            rwlock_wrlock(&tables.changing)
             try:
                 while i < end:
                     address = &addresses[0 if one_address else i, 0]
@@ -111,7 +112,7 @@ def close_many(Tables tables not None, const int32_t[::1] sockets not None):
     while i < n:
         tables.check_open(sockets[i])
         end = min(n, i + CHANGES)
-        pthread_rwlock_wrlock(&tables.changing)
+        rwlock_wrlock(&tables.changing)
         try:
             while i < end and tables.is_open(sockets[i]):
                 tables.drop_socket(sockets[i])

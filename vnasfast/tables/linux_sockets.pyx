@@ -11,12 +11,11 @@ from vnasfast.tables.linux cimport (
 )
 from vnasfast.tables.linux_groups cimport group_join, group_leave
 from vnasfast.tables.linux_lists cimport alike, chain_put, chain_unlink, linux_add, linux_connect, linux_in_use, linux_init
+from vnasfast.tables.locks cimport pthread_rwlock_unlock, rwlock_wrlock
 from vnasfast.tables.plane cimport plane_ask
 from vnasfast.tables.processes cimport process_find
 from vnasfast.tables.sockets cimport protocol_number
-from vnasfast.tables.tables cimport (
-    REFUSED_IN_USE, REFUSED_MEMORY, REFUSED_PROCESS, Tables, address_bytes, pthread_rwlock_unlock, pthread_rwlock_wrlock,
-)
+from vnasfast.tables.tables cimport REFUSED_IN_USE, REFUSED_MEMORY, REFUSED_PROCESS, Tables, address_bytes
 
 from vnasfast.errors import AddressInUse, FrozenError, InvalidValue
 
@@ -50,7 +49,7 @@ def set_secrets(Tables tables not None, secrets):
             of_protocol.ipv4 = value
             of_protocol.knows_ipv4 = True
     with cython.critical_section(tables):
-        pthread_rwlock_wrlock(&tables.changing)
+        rwlock_wrlock(&tables.changing)
         tables.c.as_linux.secrets = known
         pthread_rwlock_unlock(&tables.changing)
 
@@ -87,7 +86,7 @@ def bind_linux(Tables tables not None, int32_t pid, uint8_t protocol, uint16_t p
     process = process_find(&tables.c.processes, &tables.c.seed, pid)
     if process >= 0:
         vnas = tables.c.processes.rows[process].vnas
-        pthread_rwlock_wrlock(&tables.changing)
+        rwlock_wrlock(&tables.changing)
         try:
             if not anyway and linux_in_use(&tables.c.as_linux, &tables.c.seed, number << 16 | port, vnas, hi, lo,
                                            v6only and is_any(hi, lo), sharing, &options):
@@ -146,7 +145,7 @@ def connect_linux(Tables tables not None, int32_t socket, const uint8_t[::1] add
         raise InvalidValue("a peer's address is of the family of the socket's own")
     if row.v6only if family_of(hi, lo) == IPV4 else family_of(row.hi, row.lo) == IPV4:
         raise InvalidValue(f"socket {socket} is not of the peer's family")
-    pthread_rwlock_wrlock(&tables.changing)
+    rwlock_wrlock(&tables.changing)
     try:
         linux_connect(&tables.c.as_linux, &tables.c.seed, socket, hi, lo, load64(&peer[0]), load64(&peer[8]), peer_port)
     finally:
@@ -232,7 +231,7 @@ def restore_linux(Tables tables not None, histories):
             raise InvalidValue(f"the sockets of group {row[3]} can't share a port: they differ in more than their process", row[0])
     by_place = sorted(histories, key=lambda row: row[1])
     by_connecting = sorted(histories, key=lambda row: row[2])
-    pthread_rwlock_wrlock(&tables.changing)
+    rwlock_wrlock(&tables.changing)
     try:
         for row in histories:
             group_leave(table, row[0])

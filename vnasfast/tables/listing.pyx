@@ -8,8 +8,9 @@ cimport cython
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
+from vnasfast.tables.locks cimport mutex_lock, pthread_mutex_unlock
 from vnasfast.tables.sockets cimport Endpoint, shares_port, socket_usage
-from vnasfast.tables.tables cimport Tables, address_bytes, endpoint_of, pthread_mutex_lock, pthread_mutex_unlock
+from vnasfast.tables.tables cimport Tables, address_bytes, endpoint_of
 from vnasfast.tables.usage cimport N_OUTCOMES, Usage, usage_add
 
 from vnasfast.tables.resources import Usage as UsageRow
@@ -56,7 +57,7 @@ def process_rows(Tables tables not None):
     cdef int32_t row
     with cython.critical_section(tables):
         rows = room(tables.c.processes.pool.n_rows)
-        pthread_mutex_lock(&tables.counting)
+        mutex_lock(&tables.counting)
         for row in range(tables.c.processes.pool.n_rows):
             process = &tables.c.processes.rows[row]
             if process.pid != 0:
@@ -104,7 +105,7 @@ def socket_rows(Tables tables not None):
     cdef Endpoint endpoint
     with cython.critical_section(tables):
         rows = room(tables.c.sockets.pool.n_rows)
-        pthread_mutex_lock(&tables.counting)
+        mutex_lock(&tables.counting)
         for socket in range(tables.c.sockets.pool.n_rows):
             row = &tables.c.sockets.rows[socket]
             if row.order == 0:
@@ -174,7 +175,7 @@ def vnas_usage(Tables tables not None):
     with cython.critical_section(tables):
         n = tables.c.vnases.pool.n_rows
         rows = room(n)
-        pthread_mutex_lock(&tables.counting)
+        mutex_lock(&tables.counting)
         for i in range(n):
             rows[i].vnas = tables.c.vnases.rows[i].id
             rows[i].number = tables.c.vnases.rows[i].n_users

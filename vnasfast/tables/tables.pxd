@@ -7,11 +7,12 @@ from vnasfast.tables.addresses cimport AddressTable
 from vnasfast.tables.hashing cimport HashSeed
 from vnasfast.tables.interfaces cimport InterfaceNames
 from vnasfast.tables.linux cimport LinuxTable
+from vnasfast.tables.locks cimport pthread_mutex_t, pthread_rwlock_t
 from vnasfast.tables.plane cimport Plane
 from vnasfast.tables.processes cimport ProcessTable
 from vnasfast.tables.routes cimport RoutingTable
 from vnasfast.tables.sockets cimport Endpoint, SocketTable
-from vnasfast.tables.tally cimport Tally, pthread_mutex_t
+from vnasfast.tables.tally cimport Tally
 from vnasfast.tables.usage cimport N_OUTCOMES, Usage
 from vnasfast.tables.vnases cimport VnasTable
 
@@ -57,33 +58,6 @@ cdef inline const int32_t* members_of(const MachineTables* tables, const Endpoin
 cdef bytes address_bytes(uint64_t hi, uint64_t lo)
 
 cdef void tables_free(MachineTables* tables) noexcept nogil
-
-cdef extern from *:
-    """
-    #include <pthread.h>
-    /* With glibc's default kind a writer may wait for ever while readers take turns. */
-    static inline void vnas_rwlock_init(pthread_rwlock_t *lock) {
-        pthread_rwlockattr_t attributes;
-        pthread_rwlockattr_init(&attributes);
-    #ifdef __GLIBC__
-        pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-    #endif
-        pthread_rwlock_init(lock, &attributes);
-        pthread_rwlockattr_destroy(&attributes);
-    }
-    """
-    ctypedef struct pthread_rwlock_t:
-        pass
-    void rwlock_init "vnas_rwlock_init"(pthread_rwlock_t* lock) noexcept nogil
-    int pthread_rwlock_destroy(pthread_rwlock_t* lock) noexcept nogil
-    int pthread_rwlock_rdlock(pthread_rwlock_t* lock) noexcept nogil
-    int pthread_rwlock_wrlock(pthread_rwlock_t* lock) noexcept nogil
-    int pthread_rwlock_unlock(pthread_rwlock_t* lock) noexcept nogil
-
-    int pthread_mutex_init(pthread_mutex_t* lock, const void* attributes) noexcept nogil
-    int pthread_mutex_destroy(pthread_mutex_t* lock) noexcept nogil
-    int pthread_mutex_lock(pthread_mutex_t* lock) noexcept nogil
-    int pthread_mutex_unlock(pthread_mutex_t* lock) noexcept nogil
 
 cdef class Tables:
     cdef MachineTables c

@@ -11,6 +11,10 @@ from vnasfast.tables.family cimport family_of, is_any, is_loopback
 from vnasfast.tables.hashing cimport hash_seed, load64
 from vnasfast.tables.interfaces cimport InterfaceNames
 from vnasfast.tables.linux_lists cimport linux_free, linux_remove
+from vnasfast.tables.locks cimport (
+    mutex_lock, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_unlock, pthread_rwlock_destroy, pthread_rwlock_unlock,
+    rwlock_init, rwlock_wrlock,
+)
 from vnasfast.tables.plane cimport plane_free, plane_init
 from vnasfast.tables.ports cimport ports_reserve_vnas
 from vnasfast.tables.readers cimport atomic_store
@@ -113,7 +117,7 @@ cdef class Tables:
             number = pid
             if process_find(&self.c.processes, &self.c.seed, number) >= 0:
                 raise ProcessExists(f"PID {number} is taken: give another, or none to have a free one chosen")
-        pthread_rwlock_wrlock(&self.changing)
+        rwlock_wrlock(&self.changing)
         try:
             vnas = vnas_acquire(&self.c.vnases, &self.c.seed, id_of_vnas)
             try:
@@ -135,7 +139,7 @@ cdef class Tables:
         cdef int32_t vnas = self.c.processes.rows[row].vnas
         if row == 0:
             raise InvalidValue("process 1 can't exit: it is the parent of last resort")
-        pthread_rwlock_wrlock(&self.changing)
+        rwlock_wrlock(&self.changing)
         while self.c.processes.rows[row].first_socket >= 0:
             self.drop_socket(self.c.processes.rows[row].first_socket)
         process_remove(&self.c.processes, &self.c.seed, row)
@@ -156,7 +160,7 @@ cdef class Tables:
             self.process_row(pid)
             return False
         vnas = self.c.processes.rows[row].vnas
-        pthread_rwlock_wrlock(&self.changing)
+        rwlock_wrlock(&self.changing)
         try:
             address_add(&self.c.addresses, &self.c.plane, &self.c.seed, hi, lo, vlan, vnas, number)
             self.c.vnases.rows[vnas].n_users += 1
@@ -176,7 +180,7 @@ cdef class Tables:
         if row < 0 or self.c.addresses.rows[row].vnas != vnas:
             return False
         number = self.c.addresses.rows[row].interface
-        pthread_rwlock_wrlock(&self.changing)
+        rwlock_wrlock(&self.changing)
         address_remove(&self.c.addresses, &self.c.plane, &self.c.seed, row)
         vnas_release(&self.c.vnases, &self.c.seed, vnas)
         pthread_rwlock_unlock(&self.changing)
@@ -198,7 +202,7 @@ cdef class Tables:
         if socket_in_use(&self.c.sockets, &self.c.plane, &self.c.seed, number, port, hi, lo, sharing, vnas):
             return REFUSED_IN_USE
         if usage_room(&self.c.sockets) <= <size_t>self.c.sockets.pool.n_rows:
-            pthread_mutex_lock(&self.counting)      # the counters move
+            mutex_lock(&self.counting)      # the counters move
             try:
                 usage_enlarge(&self.c.sockets, self.c.sockets.pool.n_rows + 1)
             finally:
@@ -229,7 +233,7 @@ cdef class Tables:
         cdef int32_t process = self.process_row(pid)
         cdef uint64_t hi = load64(octets(address)), lo = load64(octets(address) + 8)
         cdef int32_t socket
-        pthread_rwlock_wrlock(&self.changing)
+        rwlock_wrlock(&self.changing)
         try:
             socket = self.bind_row(process, protocol_number(protocol), port, hi, lo, v6only, sharing, freebind)
         finally:
@@ -255,7 +259,7 @@ cdef class Tables:
         socket_remove(&self.c.sockets, &self.c.plane, &self.c.seed, &self.c.processes, socket, vnas)
         # After the data plane has lost it: whoever dispatched to it began before, and sees by `n_closed` that it may not count to it any
         # more. Said before, it let those dispatch to it who knew of this close, and then count to the next socket of this number.
-        pthread_mutex_lock(&self.counting)
+        mutex_lock(&self.counting)
         self.closed[self.n_closed % CLOSED] = socket
         atomic_store(self.n_closed, self.n_closed + 1)
         tallies_move(self.tallies, socket, &self.c.sockets.usage[socket])
@@ -275,7 +279,7 @@ cdef class Tables:
 
     cdef int close_one(self, int32_t socket) except -1:
         self.check_open(socket)
-        pthread_rwlock_wrlock(&self.changing)
+        rwlock_wrlock(&self.changing)
         self.drop_socket(socket)
         pthread_rwlock_unlock(&self.changing)
         return 0
@@ -296,7 +300,7 @@ cdef class Tables:
         cdef int32_t number = self.interfaces.acquire(interface)
         cdef int32_t row, replaced = -1
         cdef uint64_t hi, lo
-        pthread_rwlock_wrlock(&self.changing)
+        rwlock_wrlock(&self.changing)
         try:
             if network is None:
                 replaced = self.c.routes.default_interface
@@ -329,7 +333,7 @@ cdef class Tables:
             number = self.c.routes.rows[row].interface if row >= 0 else -1
         if number < 0:
             return False
-        pthread_rwlock_wrlock(&self.changing)
+        rwlock_wrlock(&self.changing)
         if network is None:
             self.c.routes.default_interface = -1
         else:

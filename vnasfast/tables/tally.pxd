@@ -5,11 +5,8 @@
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
+from vnasfast.tables.locks cimport pthread_mutex_t
 from vnasfast.tables.usage cimport N_OUTCOMES, Usage
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_mutex_t:
-        pass
 
 cdef struct Tally:
     pthread_mutex_t lock

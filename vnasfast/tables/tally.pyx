@@ -4,14 +4,9 @@ from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+from vnasfast.tables.locks cimport mutex_lock, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_unlock
 from vnasfast.tables.memory cimport enlarge, give_back
 from vnasfast.tables.usage cimport N_OUTCOMES, ROWS_BEFORE, Usage, usage_add, usage_count_many
-
-cdef extern from "<pthread.h>" nogil:
-    int pthread_mutex_init(pthread_mutex_t* lock, const void* attributes) noexcept
-    int pthread_mutex_destroy(pthread_mutex_t* lock) noexcept
-    int pthread_mutex_lock(pthread_mutex_t* lock) noexcept
-    int pthread_mutex_unlock(pthread_mutex_t* lock) noexcept
 
 
 cdef void tally_init(Tally* tally) noexcept nogil:
@@ -87,7 +82,7 @@ cdef void forget(Tally* tally, int32_t socket) noexcept nogil:
 cdef void tallies_move(Tally* first, int32_t socket, Usage* usage) noexcept nogil:
     cdef Tally* tally = first
     while tally != NULL:
-        pthread_mutex_lock(&tally.lock)
+        mutex_lock(&tally.lock)
         if <size_t>socket < tally.capacity and tally.usage[socket].packets:
             usage_add(usage, &tally.usage[socket])
             forget(tally, socket)
