@@ -46,7 +46,8 @@ cdef size_t dispatch_and_count(Tables tables, const KeyLists* keys, int32_t* res
 # For whoever also wants the VNAS IDs of the destinations: changes wait.
 cdef void dispatch_with_vnases(Tables tables, const FlowKey* keys, size_t n, int32_t* results, int32_t* vnases, bint count,
                                const uint32_t* wire_lengths, const int64_t* times_ns) noexcept nogil
-# Links a tally, so that dispatch_and_count may count to it; and adds to the tables what it counted.
-cdef bint tally_begin(Tables tables, Tally* tally) noexcept nogil
-cdef void tally_end(Tables tables, Tally* tally) noexcept nogil
+# A tally of the tables' for a thread that counts beside others, NULL without memory; until it is given back. What it counted stays there
+# until somebody reads counters.
+cdef Tally* tally_borrow(Tables tables) noexcept nogil
+cdef void tally_give_back(Tables tables, Tally* tally) noexcept nogil
 cdef size_t n_missed(const int32_t* results, size_t n) noexcept nogil

@@ -11,8 +11,8 @@ from vnasfast.tables.plane cimport VnasPlane
 from vnasfast.tables.readers cimport atomic_load, readers_enter, readers_leave
 from vnasfast.tables.sockets cimport NO_PROTOCOL, endpoint_tag, port_find, protocol_number, usage_room
 from vnasfast.tables.tables cimport CLOSED, MachineTables, Tables
-from vnasfast.tables.tally cimport Tally, tally_add_to, tally_count, tally_reserve
-from vnasfast.tables.usage cimport packed_count_many, usage_count_many
+from vnasfast.tables.tally cimport Tally, tally_add_to, tally_count, tally_has_room, tally_new, tally_reserve
+from vnasfast.tables.usage cimport packed_count, packed_fit, packed_full, packed_settle, usage_count_many
 from vnasfast.typedefs cimport FlowKey, FlowKeyIpv4
 from vnasfast.vector cimport vector_path
 
@@ -169,33 +169,41 @@ cdef bint count_apart(Tables tables, uint64_t before, const int32_t* results, si
     """
     cdef bint possible
     mutex_lock(&tally.lock)
-    possible = atomic_load(tables.n_closed) == before and <size_t>atomic_load(tables.c.sockets.pool.n_rows) <= tally.capacity
+    possible = (atomic_load(tables.n_closed) == before
+                and tally_has_room(tally, <size_t>atomic_load(tables.c.sockets.pool.n_rows)))
     if possible:
         missed[0] = tally_count(tally, results, n, wire_lengths, times_ns)
     pthread_mutex_unlock(&tally.lock)
     return possible
 
 
-cdef bint tally_begin(Tables tables, Tally* tally) noexcept nogil:
-    """Link a tally with room for all sockets of today; False without memory."""
-    cdef bint done
+cdef Tally* tally_borrow(Tables tables) noexcept nogil:
+    cdef Tally* tally
+    cdef size_t n_rows
     mutex_lock(&tables.counting)
-    done = tally_reserve(tally, max(usage_room(&tables.c.sockets), <size_t>tables.c.sockets.pool.n_rows))
-    if done:
-        tally.following = tables.tallies
-        tables.tallies = tally
+    tally = tables.spare_tallies
+    if tally == NULL:
+        tally = tally_new()
+        if tally != NULL:
+            tally.following = tables.tallies
+            tables.tallies = tally
+    else:
+        tables.spare_tallies = tally.next_spare
+    if tally != NULL:
+        n_rows = <size_t>atomic_load(tables.c.sockets.pool.n_rows)
+        mutex_lock(&tally.lock)
+        if tally.capacity == 0 or n_rows > tally.capacity or tally.n_counted > tally.capacity or packed_full(&tally.packed):
+            tally_add_to(tally, tables.c.sockets.usage, tables.c.outcomes)
+            tally_reserve(tally, max(usage_room(&tables.c.sockets), n_rows, <size_t>1))    # without room, its thread counts to the tables
+        pthread_mutex_unlock(&tally.lock)
     pthread_mutex_unlock(&tables.counting)
-    return done
+    return tally
 
 
-cdef void tally_end(Tables tables, Tally* tally) noexcept nogil:
-    """Add what was counted to the tables, and unlink the tally. Its thread counts no more."""
-    cdef Tally** place = &tables.tallies
+cdef void tally_give_back(Tables tables, Tally* tally) noexcept nogil:
     mutex_lock(&tables.counting)
-    while place[0] != tally:
-        place = &place[0].following
-    place[0] = tally.following
-    tally_add_to(tally, tables.c.sockets.usage, tables.c.outcomes)
+    tally.next_spare = tables.spare_tallies
+    tables.spare_tallies = tally
     pthread_mutex_unlock(&tables.counting)
 
 
@@ -250,8 +258,9 @@ cdef size_t n_missed(const int32_t* results, size_t n) noexcept nogil:
 cdef size_t count_here(MachineTables* tables, const int32_t* results, size_t n, const uint32_t* wire_lengths,
                        const int64_t* times_ns) noexcept nogil:
     """Count a block's packets to the tables; how many reached no socket. The caller holds `counting`."""
-    if times_ns == NULL:
-        return packed_count_many(&tables.sockets.packed, tables.sockets.usage, tables.sockets.pool.n_rows, tables.outcomes, results, n,
-                                 wire_lengths)
+    if times_ns == NULL and packed_fit(wire_lengths, n):
+        if packed_full(&tables.sockets.packed):
+            packed_settle(&tables.sockets.packed, tables.sockets.usage, tables.sockets.pool.n_rows)
+        return packed_count(&tables.sockets.packed, tables.outcomes, results, n, wire_lengths)
     return usage_count_many(
         tables.sockets.usage, tables.outcomes, results, n, wire_lengths, times_ns, NULL, NULL)

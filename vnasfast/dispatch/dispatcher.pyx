@@ -7,7 +7,9 @@ from cpython.number cimport PyNumber_Index
 from libc.stdint cimport INT32_MAX, INT64_MAX, INT64_MIN, UINT32_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from vnasfast.dispatch.accounting cimport account
-from vnasfast.dispatch.blocks cimport KeyLists, dispatch_and_count, dispatch_keys, dispatch_with_vnases, lists_of, n_missed
+from vnasfast.dispatch.blocks cimport (
+    KeyLists, dispatch_and_count, dispatch_keys, dispatch_with_vnases, lists_of, n_missed, tally_borrow, tally_give_back,
+)
 from vnasfast.dispatch.delivery cimport Delivery
 from vnasfast.dispatch.steps cimport dispatch_key
 from vnasfast.parse.fragments cimport FragmentTable, fragments_follow
@@ -15,7 +17,9 @@ from vnasfast.parse.frame cimport parse_frame
 from vnasfast.parse.link cimport LINK_ETHERNET
 from vnasfast.parse.plain cimport BLOCK, ParsedBlock, first_outside, parse_begin, parse_plain
 from vnasfast.tables.locks cimport mutex_lock, pthread_mutex_unlock
+from vnasfast.tables.readers cimport atomic_add
 from vnasfast.tables.tables cimport Tables
+from vnasfast.tables.tally cimport Tally
 from vnasfast.typedefs cimport FIRST_FRAGMENT, LATER_FRAGMENT, FlowKey, FlowKeyIpv4
 
 from vnasfast.dispatch.packets import packet_bytes
@@ -23,11 +27,28 @@ from vnasfast.errors import InvalidValue
 
 # ---- blocks, as whoever has frames in memory calls them ---------------------------------------------------------------
 
+cdef enum:
+    WORTH_A_TALLY = 4 * BLOCK       # packets of a call, from which on it counts to memory of its own where another call is counting
+
+
+cdef Tally* counting_begin(Tables tables, size_t n) noexcept nogil:
+    """Begin a call that counts n packets. Two threads that took the counters' lock in turns were hardly faster than one."""
+    if atomic_add(tables.n_counting, 1) == 0 or n < WORTH_A_TALLY:
+        return NULL
+    return tally_borrow(tables)
+
+
+cdef void counting_end(Tables tables, Tally* tally) noexcept nogil:
+    atomic_add(tables.n_counting, -1)
+    if tally != NULL:
+        tally_give_back(tables, tally)
+
+
 cdef void dispatch_lists(Tables tables, const KeyLists* keys, int32_t* results, bint count, const uint32_t* wire_lengths,
-                         const int64_t* times_ns) noexcept nogil:
+                         const int64_t* times_ns, Tally* tally) noexcept nogil:
     """Dispatch at most BLOCK packets. Who doesn't ask how many missed is spared a tenth of the time."""
     if count:
-        dispatch_and_count(tables, keys, results, wire_lengths, times_ns, NULL)
+        dispatch_and_count(tables, keys, results, wire_lengths, times_ns, tally)
     else:
         dispatch_keys(tables, keys, results)
 
@@ -38,14 +59,14 @@ cdef size_t dispatch_block(Dispatcher dispatcher, const FlowKey* keys, size_t n,
     if vnases != NULL:
         dispatch_with_vnases(dispatcher.tables, keys, n, results, vnases, count, wire_lengths, times_ns)
     else:
-        dispatch_lists(dispatcher.tables, &lists, results, count, wire_lengths, times_ns)
+        dispatch_lists(dispatcher.tables, &lists, results, count, wire_lengths, times_ns, NULL)
     return n_missed(results, n)
 
 
 cdef size_t dispatch_block_ipv4(Dispatcher dispatcher, const FlowKeyIpv4* keys, size_t n, int32_t* results, bint count,
                                 const uint32_t* wire_lengths, const int64_t* times_ns) noexcept nogil:
     cdef KeyLists lists = KeyLists(keys, NULL, n, NULL, NULL, 0)
-    dispatch_lists(dispatcher.tables, &lists, results, count, wire_lengths, times_ns)
+    dispatch_lists(dispatcher.tables, &lists, results, count, wire_lengths, times_ns, NULL)
     return n_missed(results, n)
 
 
@@ -258,6 +279,7 @@ cdef class Dispatcher:
         cdef const int64_t* time_column = NULL
         cdef const uint32_t* lengths = NULL
         cdef const int64_t* times = NULL
+        cdef Tally* tally = NULL
         results = output(out, "int32", n)
         cdef int32_t[::1] result_view = results
         if n == 0:
@@ -275,6 +297,8 @@ cdef class Dispatcher:
             time_view = column(times_ns, "int64", "times_ns", n)
             time_column = &time_view[0]
         with nogil:
+            if count:
+                tally = counting_begin(self.tables, n)
             while start < n:
                 size = min(<Py_ssize_t>BLOCK, n - start)
                 lengths = length_column + start if length_column != NULL else NULL
@@ -283,8 +307,10 @@ cdef class Dispatcher:
                     lists = KeyLists(narrow_keys + start, NULL, size, NULL, NULL, 0)
                 else:
                     lists = KeyLists(NULL, NULL, 0, wide_keys + start, NULL, size)
-                dispatch_lists(self.tables, &lists, &result_view[start], count, lengths, times)
+                dispatch_lists(self.tables, &lists, &result_view[start], count, lengths, times, tally)
                 start += size
+            if count:
+                counting_end(self.tables, tally)
         return results
 
     def dispatch_frames(self, buffer, offsets, lengths, uint32_t link_type=1, *, wire_lengths=None, times_ns=None, out=None,
@@ -329,6 +355,7 @@ cdef class Dispatcher:
         cdef const uint32_t* wire_column = NULL
         cdef const int64_t* time_column = NULL
         cdef const int64_t* times = NULL
+        cdef Tally* tally = NULL
         cdef ParsedBlock parsed
         cdef KeyLists keys
         cdef Py_buffer view
@@ -353,14 +380,18 @@ cdef class Dispatcher:
                     f" {view.len} bytes"
                 )
             with nogil:
+                if count:
+                    tally = counting_begin(self.tables, n)
                 while start < n:
                     size = min(<Py_ssize_t>BLOCK, n - start)
                     times = time_column + start if time_column != NULL else NULL
                     parse_frames(self, link_type, <const uint8_t*>view.buf, view.len, size, &offset_view[start],
                                  &length_view[start], wire_column + start, times, &parsed)
                     keys = lists_of(&parsed)
-                    dispatch_lists(self.tables, &keys, &result_view[start], count, wire_column + start, times)
+                    dispatch_lists(self.tables, &keys, &result_view[start], count, wire_column + start, times, tally)
                     start += size
+                if count:
+                    counting_end(self.tables, tally)
         finally:
             PyBuffer_Release(&view)
         return results

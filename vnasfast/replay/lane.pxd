@@ -65,8 +65,7 @@ cdef class Lane:
     cdef const uint8_t* ahead_end
     cdef size_t ahead_share         # bytes to ask for each time
     cdef MissTable misses           # not yet handed over
-    cdef Tally tally                # of sockets and outcomes, not yet added to the tables'; used beside other lanes
-    cdef bint counts_apart
+    cdef Tally* tally               # what the lane counts to beside other lanes; NULL: to the tables
     cdef CaptureTotals totals
     cdef StageTimes times
     cdef uint64_t* row_packets      # by row of the capture's interface list

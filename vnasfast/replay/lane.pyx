@@ -20,7 +20,6 @@ from vnasfast.replay.lane cimport AHEAD_BYTES, CHUNK, RUN, CaptureTotals, now_ns
 from vnasfast.replay.misses cimport MissTable, misses_count, misses_merge
 from vnasfast.replay.turns cimport Turn, turn_wait
 from vnasfast.tables.locks cimport pthread_rwlock_unlock, rwlock_rdlock
-from vnasfast.tables.tally cimport tally_free, tally_init
 from vnasfast.typedefs cimport FIRST_FRAGMENT, LATER_FRAGMENT, FlowKey
 
 
@@ -183,8 +182,7 @@ cdef size_t dispatch_piece(Lane lane, bint in_order) noexcept nogil:
         keys.wide_places = NULL
         keys.n_wide = lane.block.n
     return dispatch_and_count(
-        lane.dispatcher.tables, &keys, lane.results, lane.block.wire_lengths, lane.times_ns,
-        &lane.tally if lane.counts_apart else NULL)
+        lane.dispatcher.tables, &keys, lane.results, lane.block.wire_lengths, lane.times_ns, lane.tally)
 
 
 cdef void count_misses(Lane lane, bint in_order) noexcept nogil:
@@ -305,7 +303,6 @@ cdef class Lane:
     """
 
     def __cinit__(self):
-        tally_init(&self.tally)
         self.records.starts = <uint32_t*>malloc(RUN * sizeof(uint32_t))
         self.block.offsets = <uint64_t*>malloc(PIECE * sizeof(uint64_t))
         self.block.lengths = <uint32_t*>malloc(PIECE * sizeof(uint32_t))
@@ -333,7 +330,6 @@ cdef class Lane:
                 raise MemoryError
 
     def __dealloc__(self):
-        tally_free(&self.tally)
         free(self.records.starts)
         free(self.block.offsets)
         free(self.block.lengths)

@@ -21,7 +21,7 @@ from vnasfast.capture.walker cimport capture_walk
 from vnasfast.capture.window cimport (
     Window, WindowSource, window_is_mapped, window_ready, window_release, window_timed, window_touch
 )
-from vnasfast.dispatch.blocks cimport tally_begin, tally_end
+from vnasfast.dispatch.blocks cimport tally_borrow, tally_give_back
 from vnasfast.dispatch.dispatcher cimport Dispatcher
 from vnasfast.replay.deliveries cimport DeliveryWriter
 from vnasfast.replay.lane cimport RUN, Lane, lane_hand_over, lane_process, lane_process_ahead, now_ns
@@ -279,7 +279,7 @@ cdef class Pipeline:
         try:
             if len(lanes) > 1:
                 for lane in lanes:
-                    lane.counts_apart = tally_begin(self.dispatcher.tables, &lane.tally)
+                    lane.tally = tally_borrow(self.dispatcher.tables)
             for helper in lanes[1:]:
                 try:
                     _thread.start_new_thread(self._help, (helper,))
@@ -293,10 +293,10 @@ cdef class Pipeline:
             with nogil:
                 flag_set(&self.stopping)
                 turn_wait(&self.gone, n_helpers)
-            for lane in lanes:
-                if lane.counts_apart:
-                    lane.counts_apart = False
-                    tally_end(self.dispatcher.tables, &lane.tally)
+            for lane in reversed(lanes):    # each gets the same next time: its core has it
+                if lane.tally != NULL:
+                    tally_give_back(self.dispatcher.tables, lane.tally)
+                    lane.tally = NULL
         return 0
 
     def _help(self, Lane lane):

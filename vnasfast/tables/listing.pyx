@@ -58,6 +58,7 @@ def process_rows(Tables tables not None):
     with cython.critical_section(tables):
         rows = room(tables.c.processes.pool.n_rows)
         mutex_lock(&tables.counting)
+        tables.settle_tallies()
         for row in range(tables.c.processes.pool.n_rows):
             process = &tables.c.processes.rows[row]
             if process.pid != 0:
@@ -106,6 +107,7 @@ def socket_rows(Tables tables not None):
     with cython.critical_section(tables):
         rows = room(tables.c.sockets.pool.n_rows)
         mutex_lock(&tables.counting)
+        tables.settle_tallies()
         for socket in range(tables.c.sockets.pool.n_rows):
             row = &tables.c.sockets.rows[socket]
             if row.order == 0:
@@ -176,6 +178,7 @@ def vnas_usage(Tables tables not None):
         n = tables.c.vnases.pool.n_rows
         rows = room(n)
         mutex_lock(&tables.counting)
+        tables.settle_tallies()
         for i in range(n):
             rows[i].vnas = tables.c.vnases.rows[i].id
             rows[i].number = tables.c.vnases.rows[i].n_users
@@ -196,5 +199,8 @@ def outcome_usage(Tables tables not None):
     cdef Usage[N_OUTCOMES] usage
     cdef int outcome
     with cython.critical_section(tables):
+        mutex_lock(&tables.counting)
+        tables.settle_tallies()
         usage = tables.c.outcomes
+        pthread_mutex_unlock(&tables.counting)
     return [usage_row(&usage[outcome]) for outcome in range(N_OUTCOMES)]

@@ -75,9 +75,13 @@ cdef class Tables:
     # Changes under `counting`: whoever looked up without a lock sees there which sockets closed before it counts.
     cdef uint64_t n_closed
     cdef int32_t[CLOSED] closed         # the last of them, [n_closed % CLOSED] is the next
-    cdef Tally* tallies                 # of threads that count to memory of their own; changes under `counting`
+    cdef Tally* tallies                 # of threads that count to memory of their own; changes under `counting`, as the list of those
+    cdef Tally* spare_tallies           # that no thread has
+    cdef uint64_t n_counting            # calls that dispatch many packets and count them now
     cdef readonly InterfaceNames interfaces
 
+    # Takes in what tallies hold, before counters are read. The caller holds `counting`.
+    cdef void settle_tallies(self) noexcept nogil
     cdef int32_t process_row(self, int32_t pid) except -1
     # The socket, or one of Refused, for which `refuse` raises when `changing` is let go.
     cdef int32_t bind_row(self, int32_t process, uint32_t number, uint16_t port, uint64_t hi, uint64_t lo, bint v6only,

@@ -24,7 +24,7 @@ from vnasfast.tables.sockets cimport (
     SocketRow, protocol_number, socket_add, socket_free, socket_in_use, socket_init, socket_remove, socket_usage, usage_enlarge,
     usage_room,
 )
-from vnasfast.tables.tally cimport tallies_move
+from vnasfast.tables.tally cimport tallies_add_to, tallies_free, tallies_move
 from vnasfast.tables.usage cimport Usage, usage_add
 from vnasfast.tables.vnases cimport vnas_acquire, vnas_find, vnas_free, vnas_init, vnas_release
 
@@ -81,6 +81,7 @@ cdef class Tables:
 
     def __dealloc__(self):
         tables_free(&self.c)
+        tallies_free(self.tallies)
         pthread_mutex_destroy(&self.counting)
         pthread_rwlock_destroy(&self.changing)
 
@@ -241,6 +242,9 @@ cdef class Tables:
         if socket < 0:
             self.refuse(socket, process, port)
         return socket
+
+    cdef void settle_tallies(self) noexcept nogil:
+        tallies_add_to(self.tallies, self.c.sockets.usage, self.c.outcomes)
 
     cdef int drop_socket(self, int32_t socket) except -1:
         """Close a socket; what it counted goes to its process and VNAS. The caller holds `changing`."""

@@ -17,7 +17,7 @@ cdef struct Usage:
     int64_t first_ns    # 0: no time was given yet
     int64_t last_ns
 
-# What was counted without times, by packed counts: counting.h. It belongs to rows of usage, and is added to them before a count may be full.
+# What was counted without times, by packed counts: counting.h. It belongs to rows of usage.
 cdef struct PackedCounts:
     uint64_t* counts    # by row, behind ROWS_BEFORE others, which are zero again after each block
     size_t n_bytes
@@ -28,10 +28,14 @@ cdef struct PackedCounts:
 cdef int usage_reserve(Usage** usage, size_t* n_bytes, size_t n) except -1
 cdef int packed_reserve(PackedCounts* packed, size_t n) except -1
 
-# Counts at most MOST_COUNTED packets without times, each to its packed count, or to rows[result] where one is too long for that; and
-# then what reached no socket to `outcomes`, as usage_count_many. There are n_rows. How many reached no socket.
-cdef size_t packed_count_many(PackedCounts* packed, Usage* rows, size_t n_rows, Usage* outcomes, const int32_t* results, size_t n,
-                              const uint32_t* wire_lengths) noexcept nogil
+# Whether n packets are short enough for packed counts; and whether a count may get full by MOST_COUNTED packets more.
+cdef bint packed_fit(const uint32_t* wire_lengths, size_t n) noexcept nogil
+cdef bint packed_full(const PackedCounts* packed) noexcept nogil
+# Counts at most MOST_COUNTED packets without times that fit, and then what reached no socket to `outcomes`, as usage_count_many. How many reached no socket.
+cdef size_t packed_count(PackedCounts* packed, Usage* outcomes, const int32_t* results, size_t n,
+                         const uint32_t* wire_lengths) noexcept nogil
+# Adds what was counted to the rows that it belongs to; there are n_rows.
+cdef void packed_settle(PackedCounts* packed, Usage* rows, size_t n_rows) noexcept nogil
 
 # Counts at most MOST_COUNTED packets, each to rows[result], and then moves the rows before the first to `outcomes`, [-outcome], of which the
 # first has what was delivered. How many reached no socket. `wire_lengths` and `times_ns` are NULL where they are not known. `fresh` receives

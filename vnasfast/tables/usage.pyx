@@ -128,6 +128,8 @@ cdef size_t usage_count_many(Usage* rows, Usage* outcomes, const int32_t* result
 
 cdef void packed_settle(PackedCounts* packed, Usage* rows, size_t n_rows) noexcept nogil:
     cdef size_t i
+    if packed.packets == 0:
+        return
     for i in range(n_rows):
         if packed.counts[i] != 0:
             usage_unpack(&rows[i], packed.counts[i])
@@ -135,16 +137,20 @@ cdef void packed_settle(PackedCounts* packed, Usage* rows, size_t n_rows) noexce
     packed.packets = packed.bytes = 0
 
 
-cdef size_t packed_count_many(PackedCounts* packed, Usage* rows, size_t n_rows, Usage* outcomes, const int32_t* results, size_t n,
-                              const uint32_t* wire_lengths) noexcept nogil:
+cdef bint packed_fit(const uint32_t* wire_lengths, size_t n) noexcept nogil:
+    return wire_lengths == NULL or fit_packed(wire_lengths, n)
+
+
+cdef bint packed_full(const PackedCounts* packed) noexcept nogil:
+    return ((packed.packets + MOST_COUNTED) >> PACKETS_BITS != 0
+            or (packed.bytes + (<uint64_t>MOST_COUNTED << LENGTH_BITS)) >> BYTES_BITS != 0)
+
+
+cdef size_t packed_count(PackedCounts* packed, Usage* outcomes, const int32_t* results, size_t n,
+                         const uint32_t* wire_lengths) noexcept nogil:
     cdef Usage missed = Usage(0, 0, 0, 0)
-    cdef uint64_t n_bytes
+    cdef uint64_t n_bytes = count_packed(packed.counts, results, wire_lengths, n)
     cdef int outcome
-    if wire_lengths != NULL and not fit_packed(wire_lengths, n):
-        return usage_count_many(rows, outcomes, results, n, wire_lengths, NULL, NULL, NULL)
-    if (packed.packets + MOST_COUNTED) >> PACKETS_BITS or (packed.bytes + (<uint64_t>MOST_COUNTED << LENGTH_BITS)) >> BYTES_BITS:
-        packed_settle(packed, rows, n_rows)
-    n_bytes = count_packed(packed.counts, results, wire_lengths, n)
     packed.packets += n
     packed.bytes += n_bytes
     for outcome in range(1, N_OUTCOMES):
