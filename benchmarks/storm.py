@@ -3,8 +3,8 @@
 What a reader loses to a writer beside it, how long single changes take while tables grow to a million sockets, and how
 long a million sockets registered at once take. Reader and writer are threads of one process, each on a core of its own.
 A writer that changes another machine's tables takes as much of the caches and of Python's lock: what a reader loses to
-it, it does not lose to changes. A reader whose packets are counted shares its counters with whoever closes sockets, so
-there is a row for each. A round has every condition once, in turn; a loss is the median of the rounds' own. The
+it, it does not lose to changes. The writer changes sockets or addresses; a reader whose packets are counted shares its
+counters with whoever closes sockets, so there is a row for each. A round has every condition once, in turn; a loss is the median of the rounds' own. The
 processor's clock leaves out what others on the machine take, and the waiting for Python's lock.
 
 Growing is not to be felt: no single change may take long because a table gets larger. The longest change is given by
@@ -38,7 +38,7 @@ from vnasfast.dtypes import FLOW_KEY_IPV4
 
 BATCH = 1 << 20  # keys: the reader needs the GIL once in some milliseconds
 WRITER_VNASES = 1000
-OPEN_SOCKETS = 2000  # of the writer at a time
+OPEN = 2000  # sockets or addresses of the writer at a time
 PULSE_SECONDS = 0.001
 SWITCH_SECONDS = 2e-5
 
@@ -77,8 +77,8 @@ def main(sockets: tuple[int, ...], rate: int, rounds: int, seconds: float, grow_
 # ---- readers beside a writer -----------------------------------------------------------------------------------------
 
 
-class Changes:
-    """Adds sockets to a machine and removes them, so many a second; on ports that the reader's packets go to."""
+class Sockets:
+    """Adds sockets to a machine and removes them, on ports that the reader's packets go to."""
 
     def __init__(self, machine: ServerMachine, services: NDArray[np.uint16]) -> None:
         self.machine = machine
@@ -86,7 +86,7 @@ class Changes:
         self.pids = [machine.vnas_start(1, 2**30 + number) for number in range(WRITER_VNASES)]
         self.places = self._places()
         self.open: deque[int] = deque()
-        for _ in range(OPEN_SOCKETS):
+        for _ in range(OPEN):
             self._add()
 
     def _places(self) -> Iterator[tuple[int, int, int]]:
@@ -98,18 +98,44 @@ class Changes:
     def _add(self) -> None:
         self.open.append(self.machine.bind(*next(self.places)))
 
-    def run(self, rate: int, stop: threading.Event, counts: list[int]) -> None:
-        """Change until told to stop; the number of changes and the seconds go to `counts`."""
-        begin = time.perf_counter()
-        done = 0
-        while not stop.is_set():
-            due = int((time.perf_counter() - begin) * rate)
-            while done < due and not stop.is_set():
-                self._add()
-                self.machine.close(self.open.popleft())
-                done += 2
-            time.sleep(PULSE_SECONDS)
-        counts.append(int(done / (time.perf_counter() - begin)))
+    def change(self) -> None:
+        """Add one and remove another."""
+        self._add()
+        self.machine.close(self.open.popleft())
+
+
+class Addresses:
+    """Validates addresses of a machine and invalidates them."""
+
+    def __init__(self, machine: ServerMachine) -> None:
+        self.machine = machine
+        self.pid = machine.vnas_start(1, 2**29)
+        self.open = deque(IPv4Address(0xC0000000 + number) for number in range(OPEN))
+        for address in self.open:
+            machine.validate(self.pid, address, "eth0")
+
+    def change(self) -> None:
+        """Remove one and add it again."""
+        address = self.open.popleft()
+        self.machine.invalidate(self.pid, address)
+        self.machine.validate(self.pid, address, "eth0")
+        self.open.append(address)
+
+
+Changes = Sockets | Addresses
+
+
+def write_until(stop: threading.Event, writer: Changes, rate: int, counts: list[int]) -> None:
+    """Change so many times a second until told to stop; the number of changes a second goes to `counts`."""
+    begin = time.perf_counter()
+    done = 0
+    while not stop.is_set():
+        due = int((time.perf_counter() - begin) * rate)
+        while done < due and not stop.is_set():
+            writer.change()
+            done += 2
+        time.sleep(PULSE_SECONDS)
+    counts.append(int(done / (time.perf_counter() - begin)))
 
 
 #: Nanoseconds per packet, by the clock on the wall and by that of the reader's processor.
@@ -122,9 +148,17 @@ def reader_rows(sockets: int, rate: int, rounds: int, seconds: float) -> list[di
     work = workload(Shape(sockets))
     plan = work.plan
     served = np.unique(np.stack([plan.protocols.astype(np.uint16), plan.ports]), axis=1).T
-    writers = {QUIET: None, ELSEWHERE: Changes(ServerMachine(seed=2), served), HERE: Changes(work.machine, served)}
-    rows = [row for count in (False, True) for row in condition_rows(work, writers, rate, rounds, seconds, count)]
-    return [{"sockets": sockets, **row} for row in rows]
+    machines = {ELSEWHERE: ServerMachine(seed=2), HERE: work.machine}
+    kinds: dict[str, dict[str, Changes | None]] = {
+        "sockets": {QUIET: None, **{name: Sockets(machine, served) for name, machine in machines.items()}},
+        "addresses": {QUIET: None, **{name: Addresses(machine) for name, machine in machines.items()}},
+    }
+    return [
+        {"sockets": sockets, "changes": kind, "counted": "yes" if count else "no", **row}
+        for kind, writers in kinds.items()
+        for count in (False, True)
+        for row in condition_rows(work, writers, rate, rounds, seconds, count)
+    ]
 
 
 def condition_rows(
@@ -146,7 +180,6 @@ def condition_rows(
                     raise click.ClickException("a packet went to another socket")
     return [
         {
-            "counted": "yes" if count else "no",
             "condition": name,
             "ns per packet": statistics.median(sample[WALL] for sample in samples[name]),
             "CPU ns": statistics.median(sample[CPU] for sample in samples[name]),
@@ -174,7 +207,7 @@ def beside(writer: Changes | None, rate: int, reached: list[int], read: Callable
     def write() -> None:
         os.sched_setaffinity(0, {cores[0]})
         if writer is not None:
-            writer.run(rate, stop, reached)
+            write_until(stop, writer, rate, reached)
 
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(write)
@@ -310,7 +343,8 @@ def verdicts(reading: list[dict[str, Any]], single: list[dict[str, Any]], bulk: 
     for row in reading:
         if row["condition"] == HERE:
             reader = "counting reader" if row["counted"] == "yes" else "reader"
-            what = f"{reader}'s loss at {row['sockets']:,} sockets to {row['changes per second']:,.0f} changes a second"
+            changes = f"{row['changes per second']:,.0f} changes of {row['changes']} a second"
+            what = f"{reader}'s loss at {row['sockets']:,} sockets to {changes}"
             lines.append(verdict(what, row["loses"], LOSS_BAR))
             lines.append(verdict(f"{what}, by the processor's clock", row["CPU loses"], LOSS_BAR))
     for row in single:
