@@ -4,8 +4,9 @@ What a reader loses to a writer beside it, how long single changes take while ta
 long a million sockets registered at once take. Reader and writer are threads of one process, each on a core of its own.
 A writer that changes another machine's tables takes as much of the caches and of Python's lock: what a reader loses to
 it, it does not lose to changes. The writer changes sockets or addresses; a reader whose packets are counted shares its
-counters with whoever closes sockets, so there is a row for each. A round has every condition once, in turn; a loss is the median of the rounds' own. The
-processor's clock leaves out what others on the machine take, and the waiting for Python's lock.
+counters with whoever closes sockets, so there is a row for each. A round has every condition once, in turn; a loss is
+the median of the rounds' own. The processor's clock leaves out what others on the machine take, and the waiting for
+Python's lock.
 
 Growing is not to be felt: no single change may take long because a table gets larger. The longest change is given by
 both clocks, as the one on the wall counts whatever else the machine did meanwhile.
