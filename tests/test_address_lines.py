@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vnasfast import Outcome, ServerMachine, flow_keys
-from vnasfast.tables.probes import crowded_out
+from vnasfast.tables.probes import crowded_out, overflowing_lines
 
 VLANS = range(1, 41)
 
@@ -35,16 +35,66 @@ def test_an_address_stays_on_its_other_vlans_when_one_is_invalidated(seed, addre
             machine.check()
 
 
-@pytest.mark.parametrize("network", ["10.0.0.0/8", "2001:db8::/104"])
-def test_a_scan_and_a_flood_meet_lines_without_room(network):
-    """Of what such a line has no room for, only the control plane knows whose it is."""
+NETWORKS = ["10.0.0.0/8", "2001:db8::/104"]
+
+
+def some(network, n, seed):
+    """Pick addresses of a network at random, each once: as text, as `validate` and keys take them."""
     first = ip_network(network)[0]
-    numbers = np.random.default_rng(1).choice(1 << 24, 21_000, replace=False).tolist()
+    return [str(first + number) for number in np.random.default_rng(seed).choice(1 << 24, n, replace=False).tolist()]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_scan_and_a_flood_meet_lines_without_room(network):
+    """What such a line has no room for lies in the one beside it."""
+    addresses = some(network, 20_000, 1)
     machine = ServerMachine(seed=1)
     machine.bind(1, "tcp", 80)
-    for number in numbers[:10_500]:
-        machine.validate(1, first + number, "eth0")
-    assert sum(crowded_out(machine.tables)) > 10
-    for part, there in ((numbers[:10_500], Outcome.NO_PORT), (numbers[10_500:], Outcome.NO_VNAS)):
-        keys = flow_keys(destination=[str(first + number) for number in part], destination_port=22, protocol="tcp")
+    for address in addresses[:10_000]:
+        machine.validate(1, address, "eth0")
+    assert sum(overflowing_lines(machine.tables)) > 10
+    for part, there in ((addresses[:10_000], Outcome.NO_PORT), (addresses[10_000:], Outcome.NO_VNAS)):
+        keys = flow_keys(destination=part, destination_port=22, protocol="tcp")
         assert set(machine.dispatch_batch(keys).tolist()) == {there}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_an_address_without_room_in_both_lines_is_the_control_planes(network):
+    addresses = some(network, 170_000, 2)
+    machine = ServerMachine(seed=2)
+    machine.bind(1, "tcp", 80)
+    for address in addresses[:160_000]:
+        machine.validate(1, address, "eth0")
+    assert sum(crowded_out(machine.tables)) > 0
+    keys = flow_keys(destination=addresses, destination_port=80, protocol="tcp")
+    want = np.repeat([0, Outcome.NO_VNAS], [160_000, 10_000])
+    assert (machine.dispatch_batch(keys) == want).all()
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("seed", range(3))
+def test_addresses_beside_their_line_come_and_go(network, seed):
+    """A place in either line is anybody's once its address has gone; and a VLAN more makes it another address."""
+    n = 15_000  # of which 10,000 are there: 2.4 a line
+    addresses = some(network, n, seed)
+    machine = ServerMachine(seed=seed)
+    pids = [machine.vnas_start(1, vnas) for vnas in (1, 2, 3)]
+    sockets = np.array([machine.bind(pid, "udp", 53) for pid in pids])
+    vlans = np.arange(n) % 2
+    chooser = np.random.default_rng(seed)
+    owners = np.full(n, -1)
+    keys = flow_keys(destination=addresses, destination_port=53, protocol="udp", vlan=vlans)
+    elsewhere = keys.copy()
+    elsewhere["vlan"] = vlans + 1
+    for _ in range(5):
+        for i in chooser.permutation(n)[: n * 2 // 3].tolist():
+            if owners[i] < 0:
+                owners[i] = chooser.integers(len(pids))
+                machine.validate(pids[owners[i]], addresses[i], "eth0", vlan=int(vlans[i]))
+            else:
+                machine.invalidate(pids[owners[i]], addresses[i], vlan=int(vlans[i]))
+                owners[i] = -1
+        machine.check()
+        assert (machine.dispatch_batch(keys) == np.where(owners < 0, Outcome.NO_VNAS, sockets[owners])).all()
+        assert (machine.dispatch_batch(elsewhere) == Outcome.NO_VNAS).all()
+    assert sum(overflowing_lines(machine.tables)) > 3

@@ -231,8 +231,10 @@ static __attribute__((noinline)) int LOOKUP(miss)(
     if (open)
         return 0;
     for (int i = 0; i < VNAS_BATCH; i++) {
-        results[i] = batch->owner[i] == VNAS_NOBODY ? VNAS_NO_VNAS : VNAS_NO_PORT;
-        ask |= (uint32_t)(batch->owner[i] == VNAS_ELSEWHERE) << i;
+        const int elsewhere = batch->owner[i] == VNAS_ELSEWHERE;
+        int32_t none = batch->owner[i] == VNAS_NOBODY ? VNAS_NO_VNAS : VNAS_NO_PORT;
+        results[i] = elsewhere ? (int32_t)((uint32_t)VNAS_ASK - VNAS_STORED) : none;
+        ask |= (uint32_t)elsewhere << i;
     }
     *mask = ask;
     return 1;
@@ -305,12 +307,10 @@ static inline __attribute__((always_inline)) uint32_t LOOKUP(end)(
     const VnasPlane *plane, const void *keys, const int narrow, VnasBatch *batch, int32_t *results, int *misses, const int reach)
 {
     uint32_t mask;
-    if (__builtin_expect(*misses, 0)) {
+    if (__builtin_expect(*misses, 0))
         *misses = LOOKUP(miss)(batch, results, &mask, reach);
-        if (*misses)
-            return mask | vnas_changed(plane, batch->changes);
-    }
-    mask = LOOKUP(answer)(batch, results, reach);
+    if (!*misses)
+        mask = LOOKUP(answer)(batch, results, reach);
     if (__builtin_expect(mask != 0, 0))
         mask = narrow ? LOOKUP(resolve_ipv4)(plane, keys, batch, mask, results, reach != VNAS_NEAR)
                       : LOOKUP(resolve_any)(plane, keys, batch, mask, results, reach != VNAS_NEAR);

@@ -22,5 +22,5 @@ cdef void lines_remove(Plane* plane, int32_t row, uint64_t hi, uint64_t lo, uint
 # Puts an address that was there before into the larger table; with all in it, it is used.
 cdef void lines_fill(Plane* plane, int32_t row, uint64_t hi, uint64_t lo, uint16_t vlan, int32_t vnas) noexcept nogil
 cdef void lines_use_next(Plane* plane, bint ipv6) noexcept nogil
-# 1: the address is in its line with this VNAS; 0: it is not, and the line says so; -1: it is lost.
+# 1: the address is in its line, or the one beside it, with this VNAS; 0: it is in neither, and its line says so; -1: it is lost.
 cdef int lines_find(const Plane* plane, int32_t row, uint64_t hi, uint64_t lo, uint16_t vlan, int32_t vnas) noexcept nogil

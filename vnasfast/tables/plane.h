@@ -25,7 +25,7 @@ enum {
     VNAS_LINE_SLOTS = 7,        /* addresses in a line; its eighth value says what a miss means */
     VNAS_OWNER_BITS = 20,
     VNAS_NOBODY = 0,            /* owners: no VNAS has the address */
-    VNAS_ELSEWHERE = 1,         /* the control plane knows */
+    VNAS_ELSEWHERE = 1,         /* the line beside the address's knows, or the control plane */
     VNAS_FIRST_OWNER = 2,
     VNAS_PLACES = 5 << 16,      /* of the directory, for one family */
     VNAS_NO_IPV6_ROW = 0,       /* rows of IPv6 addresses: nobody */
@@ -50,8 +50,9 @@ enum {
 #define VNAS_LIKE_ANY (INT32_MIN + 3)       /* only of a specific address: what ANY sockets get */
 
 /* One cache line. A key is an IPv4 address, or 32 bits of an IPv6 address's hash. An IPv4 value is VLAN << 20 | owner, an IPv6 value
- * the address's row. values[7] is NOBODY, or ELSEWHERE once an address found no room here. Where nothing is, key and value are 0: no
- * IPv6 key is, and 0.0.0.0 can't be registered, so an empty place hides nothing behind it.
+ * the address's row. values[7] is NOBODY, or ELSEWHERE once an address found no room here: it lies in the other line of this pair of lines,
+ * or, if there was none either, and then keys[7] is 1, only the control plane knows it. Where nothing is, key and value are 0: no IPv6 key
+ * is, and 0.0.0.0 can't be registered, so an empty place hides nothing behind it.
  * Of sparse ports a value is the stored answer, and values[7] says where those are that found no room here: NO_SOCKET, there are
  * none; VNAS_SPARSE, in the other line of this pair of lines; VNAS_ASK, the control plane knows. */
 typedef struct {

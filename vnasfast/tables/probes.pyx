@@ -4,6 +4,8 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from vnasfast.tables.index cimport index_longest_probe
+from vnasfast.tables.lines cimport log2_lines_of
+from vnasfast.tables.plane cimport VNAS_LINE_SLOTS, VnasLines
 from vnasfast.tables.tables cimport MachineTables, Tables
 
 
@@ -30,13 +32,30 @@ def probe_lengths(Tables tables not None):
 
 
 def crowded_out(Tables tables not None):
-    """Count the addresses, IPv4 and IPv6, that found no room in their line of the data plane: the control plane answers for them.
+    """Count the addresses, IPv4 and IPv6, that found no room in their lines of the data plane: the control plane answers for them.
 
     Returns
     -------
     tuple of (int, int)
     """
     return tables.c.plane.n_elsewhere[0], tables.c.plane.n_elsewhere[1]
+
+
+def overflowing_lines(Tables tables not None):
+    """Count the lines of addresses, IPv4 and IPv6, that had no room for one: it lies in the line beside, or the control plane answers.
+
+    Returns
+    -------
+    tuple of (int, int)
+    """
+    return full_lines(tables.c.plane.c.ipv4), full_lines(tables.c.plane.c.ipv6)
+
+
+cdef size_t full_lines(const VnasLines* lines) noexcept:
+    cdef size_t n = 0, i
+    for i in range(<size_t>1 << log2_lines_of(lines)):
+        n += lines.lines[i].values[VNAS_LINE_SLOTS] != 0
+    return n
 
 
 def spare_answers(Tables tables not None, uint64_t n):

@@ -45,7 +45,7 @@ cdef extern from *:
 
 cdef enum:
     # To be raised with every change of what the bytes mean; where only sizes change, `layout` tells.
-    FORMAT = 5
+    FORMAT = 6
     BYTE_ORDER = 0x01020304
     CHECKED_FROM = 32           # before it are what is compared itself, and the sum
     MOST_SECTIONS = 64
