@@ -15,6 +15,8 @@ cdef extern from "vnasfast/tables/plane.h":
         VNAS_PLACES
         VNAS_IPV6_ELSEWHERE
         VNAS_FIRST_IPV6_ROW
+        VNAS_NO_VNAS
+        VNAS_NO_PORT
         VNAS_STORED
         VNAS_SPARSE_LEAST
         VNAS_SPARSE_MOVED

@@ -50,7 +50,7 @@ cdef inline bint wants_huge_pages(uint32_t width, uint32_t n_slots) noexcept nog
 
 cdef inline void begin_slot(int32_t* answers) noexcept nogil:
     """What the two owners that are no VNAS get, on each port: NO_VNAS, and the control plane's answer."""
-    answers[VNAS_NOBODY] = -1 + VNAS_STORED
+    answers[VNAS_NOBODY] = VNAS_NO_VNAS + VNAS_STORED
     answers[VNAS_ELSEWHERE] = VNAS_ASK
 
 
@@ -214,7 +214,7 @@ cdef int begin_layout(Plane* plane, uint32_t width, uint32_t slot_capacity) exce
 cdef inline int32_t stored_in(const Plane* plane, uint32_t slot) noexcept nogil:
     """What each VNAS gets in a slot that no port has for itself."""
     if slot == NO_PORT_SLOT:
-        return -2 + VNAS_STORED
+        return VNAS_NO_PORT + VNAS_STORED
     if plane.asks:
         return VNAS_ASK
     return VNAS_SPARSE if slot == SPARSE_SLOT else VNAS_SPARSE_IPV6
