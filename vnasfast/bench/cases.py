@@ -48,6 +48,8 @@ SIZES = {"1k": 1_000, "200k": 200_000}
 #: Packets of a batch that is counted, and of what Python calls one at a time.
 BATCH = 4096
 CALLS = 512
+#: Frames of a replay, whose memory is asked for anew: what that takes varies, by 3 instructions a frame of 4,096.
+FRAMES = 16384
 
 Run = Callable[[int], object]
 
@@ -112,7 +114,7 @@ def prepared(wanted: list[str], scale: int = 1) -> Iterator[Case]:
                 yield Case(name, sockets, BATCH * scale, _BATCHES[kind](work, BATCH * scale))
             elif kind in _REPLAYS:
                 with tempfile.TemporaryDirectory(prefix="vnasfast-") as folder:
-                    yield Case(name, sockets, BATCH * scale, _replay(plain, BATCH * scale, Path(folder), kind))
+                    yield Case(name, sockets, FRAMES * scale, _replay(plain, FRAMES * scale, Path(folder), kind))
             elif kind in _CALLS:
                 yield Case(name, sockets, CALLS * scale, _CALLS[kind](plain, CALLS * scale))
             else:
