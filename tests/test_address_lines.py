@@ -5,7 +5,7 @@ from ipaddress import ip_network
 import numpy as np
 import pytest
 
-from vnasfast import Outcome, ServerMachine, flow_keys
+from vnasfast import Outcome, ServerMachine, flow_keys, ipv4_keys
 from vnasfast.tables.probes import crowded_out, overflowing_lines
 
 VLANS = range(1, 41)
@@ -98,3 +98,18 @@ def test_addresses_beside_their_line_come_and_go(network, seed):
         assert (machine.dispatch_batch(keys) == np.where(owners < 0, Outcome.NO_VNAS, sockets[owners])).all()
         assert (machine.dispatch_batch(elsewhere) == Outcome.NO_VNAS).all()
     assert sum(overflowing_lines(machine.tables)) > 3
+
+
+def test_vnases_beyond_those_that_the_data_plane_can_name():
+    """Their addresses lie in their own lines, with an owner that says that the control plane knows."""
+    machine = ServerMachine(seed=1)
+    for vnas in range(1, (1 << 20) + 3):
+        pid = machine.vnas_start(1, vnas)
+    socket = machine.bind(pid, "udp", 53)
+    for address in ("10.0.0.1", "2001:db8::1"):
+        machine.validate(pid, address, "eth0")
+        for port, want in ((53, socket), (54, Outcome.NO_PORT)):
+            keys = flow_keys(destination=[address] * 40, destination_port=port, protocol="udp")
+            assert set(machine.dispatch_batch(keys).tolist()) == {want}
+    narrow = ipv4_keys(flow_keys(destination=["10.0.0.1"] * 40, destination_port=53, protocol="udp"))
+    assert set(machine.dispatch_batch(narrow).tolist()) == {socket}

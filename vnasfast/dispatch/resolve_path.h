@@ -23,6 +23,8 @@ static inline uint32_t LOOKUP(owner_beside)(const VnasPlane *plane, const VnasKe
         hash = vnas_ipv4_hash(plane, key, vlan);
     uint32_t at = (uint32_t)hash >> table->shift;
     const VnasLine *own = &table->lines[at], *beside = &table->lines[at ^ 1];
+    if (LOOKUP(matches)(own, key))      /* it is here, and its VNAS's number is beyond those that the data plane knows */
+        return VNAS_ELSEWHERE;
     uint32_t match = LOOKUP(matches)(beside, key);
     if (match == 0)
         return own->keys[VNAS_LINE_SLOTS] ? VNAS_ELSEWHERE : VNAS_NOBODY;
