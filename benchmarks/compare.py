@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ class Sizes:
     pipe_gigabytes: float = 20.0
     packets: int = 1 << 20
     frames: int = 10_000_000
-    rounds: int = 5
+    rounds: int = 3
+    sittings: int = 2
 
 
 SMOKE: dict[str, Any] = {
@@ -71,6 +73,7 @@ SMOKE: dict[str, Any] = {
     "packets": 5_000,
     "frames": 10_000,
     "rounds": 1,
+    "sittings": 1,
 }
 
 
@@ -90,7 +93,13 @@ SMOKE: dict[str, Any] = {
     help="Keys dispatched in a pass; a fourth of the sockets where that is more.",
 )
 @click.option("--frames", default=Sizes.frames, show_default=True, help="Frames of the capture that is replayed.")
-@click.option("--rounds", default=Sizes.rounds, show_default=True, help="How often each competitor runs.")
+@click.option("--rounds", default=Sizes.rounds, show_default=True, help="How often each competitor runs in a sitting.")
+@click.option(
+    "--sittings",
+    default=Sizes.sittings,
+    show_default=True,
+    help="How often all of it is done: rounds of one work then lie minutes apart.",
+)
 @click.option("--core", type=int, help="The core to run on. Default: the last.")
 @click.option(
     "--folder", type=click.Path(file_okay=False), help="Where captures and tables go for a while. Default: temporary."
@@ -107,6 +116,7 @@ def main(
     packets: int,
     frames: int,
     rounds: int,
+    sittings: int,
     core: int | None,
     folder: str | None,
     huge_pages: bool,
@@ -115,7 +125,7 @@ def main(
     smoke: bool,
 ) -> None:
     """Measure vnasfast and the yardsticks side by side, in one run."""
-    sizes = Sizes(sockets, packets=packets, frames=frames, rounds=rounds)
+    sizes = Sizes(sockets, packets=packets, frames=frames, rounds=rounds, sittings=sittings)
     sizes = replace(sizes, **SMOKE) if smoke else sizes
     if not huge_pages:
         without_huge_pages()
@@ -124,7 +134,8 @@ def main(
         click.echo(f"{name}: {value}")
     core, cores = pin(core)
     shown = "huge pages for all" if huge_pages else "huge pages for none"
-    click.echo(f"core {core}, {sizes.rounds} rounds, {shown}{', smoke run' if smoke else ''}\n")
+    counted = f"{sizes.sittings} sittings of {sizes.rounds} rounds"
+    click.echo(f"core {core}, {counted}, {shown}{', smoke run' if smoke else ''}\n")
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # captures are removed then, too
     results = Results()
     bytes_each: dict[str, float] = {}
@@ -134,8 +145,10 @@ def main(
     with tempfile.TemporaryDirectory(prefix="vnasfast-", dir=folder) as temporary:
         programs = _build(Path(temporary))
         try:
-            for work in _works(only or GROUPS, programs, Path(temporary), sizes, cores, peer_bytes):
-                results.run(work, sizes.rounds, _progress)
+            for sitting in range(1, sizes.sittings + 1):
+                with tempfile.TemporaryDirectory(dir=temporary) as folder_of_sitting:
+                    for work in _works(only or GROUPS, programs, Path(folder_of_sitting), sizes, cores, peer_bytes):
+                        results.run(work, sizes.rounds, partial(_progress_in, sitting, sizes.sittings))
             if not only or "memory" in only:
                 bytes_each = _memory(sizes.memory_sockets)
                 _progress(f"replaying {sizes.pipe_gigabytes:g} GB from a pipe")
@@ -231,6 +244,10 @@ def _verdicts(
 def _progress(text: str) -> None:
     if sys.stderr.isatty():
         click.echo(f"\r\033[K{text}", nl=False, err=True)
+
+
+def _progress_in(sitting: int, sittings: int, text: str) -> None:
+    _progress(text if sittings == 1 else f"sitting {sitting} of {sittings}: {text}")
 
 
 def _print(rows: list[Row]) -> None:

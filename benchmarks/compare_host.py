@@ -114,7 +114,7 @@ def measure(rounds: int) -> list[dict[str, object]]:
         {
             "reader": name,
             "sockets": found[name],
-            "seconds": statistics.median(times[1:]),    # the first is a rehearsal
+            "seconds": statistics.median(times[1:]),  # the first is a rehearsal
             "times ours": statistics.median(times[1:]) / ours,
         }
         for name, times in seconds.items()

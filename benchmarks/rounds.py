@@ -1,8 +1,10 @@
 """Competitors in turn, round after round; medians, and ratios within the rounds.
 
 Every round runs each competitor of a work once, one after the other, so that a neighbour who takes half of the machine
-takes it from all. Figures are medians of the rounds; a ratio is the median of the rounds' own ratios. Time is taken by
-the clock on the wall, and by the processor's, which does not run while somebody else has the core.
+takes it from all. A run has several sittings, each with some rounds of all works: a machine that changes its speed for
+minutes does so between rounds of most works then, and not only between runs. Figures are medians of the rounds; a ratio
+is the median of the rounds' own ratios. Time is taken by the clock on the wall, and by the processor's, which does not
+run while somebody else has the core.
 """
 
 import statistics
@@ -57,8 +59,8 @@ class Results:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def run(self, work: Work, rounds: int, progress: Callable[[str], None]) -> None:
-        """Run all in turn, several times; who can't run is left out."""
-        samples: dict[str, list[Sample]] = {name: [] for name in work.runs}
+        """Run all in turn, several times; who can't run is left out. The same work once more adds to its rounds."""
+        samples = self.samples.setdefault(work.title, {name: [] for name in work.runs})
         for number in range(rounds):
             for name in list(samples):
                 progress(f"{work.title}: round {number + 1} of {rounds}: {name}")
@@ -67,7 +69,6 @@ class Results:
                 except Missing as missing:
                     self.left_out[name] = str(missing)
                     del samples[name]
-        self.samples[work.title] = samples
         self.yardsticks[work.title] = work.yardstick
 
     def has(self, work: str, *names: str) -> bool:

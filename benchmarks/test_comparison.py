@@ -1,10 +1,14 @@
 """The comparison itself: what is measured is right, and what it says of it."""
 
+import json
 import sys
+from dataclasses import asdict
 
+import agree
 import compare_keys
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from exchange import write_packets, write_tables
 from rounds import Results, Work, WrongAnswersError, medians, sample_of
 from verdicts import Verdict, line
@@ -66,6 +70,14 @@ def test_ratios_are_medians_of_the_rounds_own():
     assert [row.name for row in results.rows()] == ["floor", "mine"]
 
 
+def test_a_second_sitting_adds_to_the_rounds_of_the_first():
+    results = Results()
+    for first in (1.0, 3.0):
+        samples = iter([first, first + 1])
+        results.run(Work("work", {"mine": lambda each=samples: (next(each), None)}, "mine"), 2, lambda text: None)
+    assert results.samples == {"work": {"mine": [(1.0, None), (2.0, None), (3.0, None), (4.0, None)]}}
+
+
 @pytest.mark.parametrize(
     ("measured", "at_least", "says"),
     [
@@ -87,3 +99,31 @@ def test_a_bar_is_met_by_both_clocks_or_not_at_all(measured, at_least, says):
     verdict = Verdict("it", 2.0, measured, at_least)
     assert verdict.says == says
     assert line(verdict).startswith(f"{says}: it")
+
+
+def test_runs_agree_unless_one_meets_a_bar_that_another_misses(tmp_path):
+    near, within, beyond = [(1.9, None), (2.1, None)], [(1.9, None)], [(2.1, None)]
+
+    def run(number, *measured):
+        results = Results()
+        results.run(Work("work", {"mine": lambda: (float(number), None)}, "mine"), 1, lambda text: None)
+        bars = [Verdict(f"bar {n}", 2.0, each) for n, each in enumerate(measured)]
+        path = tmp_path / f"{number}.json"
+        content = {
+            "rows": [asdict(row) for row in results.rows()],
+            "verdicts": [{**asdict(bar), "says": bar.says} for bar in bars],
+        }
+        path.write_text(json.dumps(content))
+        return str(path)
+
+    one, two, three = run(1, within, near), run(2, within, beyond), run(3, beyond, near)
+    agreeing, other = CliRunner().invoke(agree.main, [one, two]), CliRunner().invoke(agree.main, [one, two, three])
+    assert (agreeing.exit_code, other.exit_code) == (0, 1)
+    assert "1.00 to 2.00" in agreeing.output
+    assert "the same in all runs: bar 0: met" in agreeing.output
+    assert "on both sides in some: bar 1: on both sides, missed" in agreeing.output
+    assert "contradicted: bar 0: met, met, missed" in other.output
+    (tmp_path / "other.json").write_text("[]")
+    wrong = CliRunner().invoke(agree.main, [one, str(tmp_path / "other.json")])
+    assert wrong.exit_code == 1
+    assert "other.json is no run of compare.py" in wrong.output

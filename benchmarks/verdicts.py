@@ -7,7 +7,7 @@ another run may put the median on the other side.
 
 import statistics
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import compare_files as files
 import compare_frames as in_memory
@@ -35,13 +35,14 @@ PIPE_GIGABYTES, PIPE_MEGABYTES = 20.0, 150.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """One bar, and what each round measured by both clocks; none: nothing was."""
+    """One bar, and what each round measured by both clocks; none: nothing was. `named` may differ between runs."""
 
     what: str
     bar: float
     measured: list[Sample]
     at_least: bool = False
     unit: str = "times"
+    named: str = ""
 
     @property
     def says(self) -> str:
@@ -94,8 +95,8 @@ def of_shapes(results: Results, sizes: Iterable[int]) -> Iterator[Verdict]:
         if names:
             worst = max(names, key=lambda name: results.ns(work, name)[0])
             best = min(names, key=lambda name: results.ns(work, name)[0])
-            what = f"the worst shape ({worst}) at {sockets:,} sockets, of the best ({best})"
-            yield _ratio(results, work, worst, best, SHAPES_BAR, what)
+            what = f"the worst shape at {sockets:,} sockets, of the best"
+            yield replace(_ratio(results, work, worst, best, SHAPES_BAR, what), named=f" ({worst}, {best})")
 
 
 def of_frames(results: Results) -> Iterator[Verdict]:
@@ -140,7 +141,7 @@ def line(verdict: Verdict) -> str:
     if not verdict.measured:
         return f"{verdict.says}: {verdict.what}: {verdict.bound}"
     shown = " and by the processor's clock ".join(map(_figure, by_clock(verdict.measured)))
-    return f"{verdict.says}: {verdict.what}: {shown}, {verdict.bound}"
+    return f"{verdict.says}: {verdict.what}{verdict.named}: {shown}, {verdict.bound}"
 
 
 def _figure(values: list[float]) -> str:
