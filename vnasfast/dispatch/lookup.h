@@ -44,17 +44,15 @@ typedef struct {
 /* What the stages of one batch leave for each other. */
 typedef struct {
     uint32_t line[VNAS_BATCH];      /* offset of the line, in its family's table; later where the answer is */
-    uint32_t key[VNAS_BATCH];
+    uint32_t key[VNAS_BATCH];       /* of sparse ports */
     uint32_t vlan[VNAS_BATCH];
     uint32_t place[VNAS_BATCH];
     uint32_t owner[VNAS_BATCH];
     uint32_t ipv6_lanes[VNAS_BATCH];            /* all ones where a packet is IPv6; these and those below: where some are */
-    uint32_t row[VNAS_BATCH];
     const VnasLine *lines[VNAS_BATCH];
     uint32_t ask, ipv6_mask;
     uint64_t changes, sparse_changes;
     const VnasLines *ipv4, *ipv6;
-    const VnasIpv6Row *ipv6_rows;
     const VnasPorts *ports;
 } __attribute__((aligned(64))) VnasBatch;
 

@@ -55,9 +55,9 @@ static inline __attribute__((always_inline)) void LOOKUP(sum_halves)(const __m25
     *high = _mm256_castps_si256(_mm256_shuffle_ps(first, second, 0xDD));
 }
 
-/* vnas_ipv6_hash of 8 packets, before it is spread, and their keys. `addresses` has packets n and n + 4 each. */
+/* vnas_ipv6_hash of 8 packets, before it is spread. `addresses` has packets n and n + 4 each. */
 static inline __attribute__((always_inline)) __m256i LOOKUP(fold_ipv6)(
-    const VnasPlane *plane, const __m256i *addresses, __m256i vlan, __m256i *keys)
+    const VnasPlane *plane, const __m256i *addresses, __m256i vlan)
 {
     const __m256i seed = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)plane->ipv6_seed));
     __m256i products[4], low, high;
@@ -67,7 +67,6 @@ static inline __attribute__((always_inline)) __m256i LOOKUP(fold_ipv6)(
     }
     LOOKUP(sum_halves)(products, &low, &high);
     high = _mm256_add_epi32(high, _mm256_mullo_epi32(vlan, _mm256_set1_epi32((int)(uint32_t)plane->ipv6_seed[2])));
-    *keys = _mm256_or_si256(_mm256_xor_si256(high, low), _mm256_set1_epi32(1));
     return _mm256_add_epi32(
         low, _mm256_mullo_epi32(high, _mm256_set1_epi32((int)((uint32_t)(plane->ipv6_seed[2] >> 32) | 1))));
 }
@@ -138,14 +137,12 @@ static inline __attribute__((always_inline)) void LOOKUP(unpack)(const VnasPlane
         __m256i folded = LOOKUP(fold_ipv4)(plane, address, vlan);
         uint32_t others = ~LOOKUP(bits)(mapped) & 0xFF;
         if (others) {
-            __m256i key, ipv6 = _mm256_xor_si256(mapped, _mm256_set1_epi32(-1));
-            folded = _mm256_blendv_epi8(LOOKUP(fold_ipv6)(plane, whole, vlan, &key), folded, mapped);
-            address = _mm256_blendv_epi8(key, address, mapped);
+            __m256i ipv6 = _mm256_xor_si256(mapped, _mm256_set1_epi32(-1));
+            folded = _mm256_blendv_epi8(LOOKUP(fold_ipv6)(plane, whole, vlan), folded, mapped);
             shift = _mm256_blendv_epi8(_mm256_set1_epi32((int)batch->ipv6->shift), shift, mapped);
             LOOKUP(store)(batch->place + i, _mm256_add_epi32(LOOKUP(load)(batch->place + i),
                                                              _mm256_and_si256(ipv6, _mm256_set1_epi32(VNAS_PLACES))));
         }
-        LOOKUP(store)(batch->key + i, address);
         LOOKUP(store)(batch->line + i, _mm256_slli_epi32(_mm256_srlv_epi32(LOOKUP(spread)(plane, folded), shift), 6));
         LOOKUP(store)(batch->ipv6_lanes + i, _mm256_xor_si256(mapped, _mm256_set1_epi32(-1)));
         ipv6_mask |= others << i;
@@ -156,7 +153,6 @@ static inline __attribute__((always_inline)) void LOOKUP(unpack)(const VnasPlane
         uint32_t number = vnas_protocol_number(key->protocol);
         uint32_t is_ipv6 = (key->hi != 0) | ((uint32_t)key->lo != 0xFFFF0000u);
         uint32_t address = (uint32_t)(key->lo >> 32);
-        batch->key[i] = address;
         batch->vlan[i] = key->vlan;
         batch->line[i] = vnas_ipv4_hash(plane, address, key->vlan) >> batch->ipv4->shift << 6;
         batch->place[i] = ((number == 255 ? 0 : number) << 16 | key->destination_port) + (is_ipv6 ? VNAS_PLACES : 0);
@@ -166,9 +162,8 @@ static inline __attribute__((always_inline)) void LOOKUP(unpack)(const VnasPlane
     }
     /* Which packet is of which family can't be guessed: worked out for all, and chosen without a branch. */
     for (int i = 0; ipv6_mask != 0 && i < VNAS_BATCH; i++) {
-        uint64_t hash = vnas_ipv6_hash(plane, keys[i].hi, keys[i].lo, keys[i].vlan);
-        batch->key[i] = vnas_choose(ipv6_mask, i, vnas_ipv6_key(hash), batch->key[i]);
-        batch->line[i] = vnas_choose(ipv6_mask, i, (uint32_t)(hash >> 32) >> batch->ipv6->shift << 6, batch->line[i]);
+        uint32_t hash = vnas_ipv6_hash(plane, keys[i].hi, keys[i].lo, keys[i].vlan);
+        batch->line[i] = vnas_choose(ipv6_mask, i, hash >> batch->ipv6->shift << 6, batch->line[i]);
     }
 #endif
     batch->ask = ask;

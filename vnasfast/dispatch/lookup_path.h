@@ -15,157 +15,7 @@
 
 #include "vnasfast/dispatch/lookup_keys.h"
 
-/* ---- match: from lines to owners ---------------------------------------------------------------------------------------- */
-
-#if LOOKUP_AVX2
-/* The value of a key's slot in that slot's lane, and what a miss means in the last. */
-static inline __attribute__((always_inline)) __m256i LOOKUP(slot)(const void *keys, const void *values, const void *key)
-{
-    const __m256i last = _mm256_setr_epi32(0, 0, 0, 0, 0, 0, 0, -1);
-    __m256i same = _mm256_cmpeq_epi32(_mm256_castps_si256(_mm256_broadcast_ss(key)), LOOKUP(load)(keys));
-    return _mm256_and_si256(_mm256_or_si256(same, last), LOOKUP(load)(values));
-}
-
-/* The greatest of the lanes of each of 8 vectors: a match beats what a miss means. */
-static inline __attribute__((always_inline)) __m256i LOOKUP(greatest)(const __m256i *slots)
-{
-    __m256i halves[4], quarters[2];
-    for (int n = 0; n < 4; n++)
-        halves[n] = _mm256_max_epu32(_mm256_blend_epi32(slots[n], slots[n + 4], 0xF0),
-                                     _mm256_permute2x128_si256(slots[n], slots[n + 4], 0x21));
-    for (int n = 0; n < 2; n++)
-        quarters[n] = _mm256_max_epu32(_mm256_unpacklo_epi32(halves[2 * n], halves[2 * n + 1]),
-                                       _mm256_unpackhi_epi32(halves[2 * n], halves[2 * n + 1]));
-    return _mm256_max_epu32(_mm256_unpacklo_epi64(quarters[0], quarters[1]), _mm256_unpackhi_epi64(quarters[0], quarters[1]));
-}
-#endif
-
-/* The mask of a line's slots that have a key. */
-static inline __attribute__((always_inline)) uint32_t LOOKUP(matches)(const VnasLine *line, uint32_t key)
-{
-    uint32_t mask = 0;
-#if LOOKUP_AVX2
-    mask = LOOKUP(bits)(_mm256_cmpeq_epi32(_mm256_set1_epi32((int)key), LOOKUP(load)(line->keys)));
-#elif defined(__SSE2__)
-    __m128i wanted = _mm_set1_epi32((int)key);
-    __m128i low = _mm_cmpeq_epi32(wanted, _mm_load_si128((const __m128i *)line->keys));
-    __m128i high = _mm_cmpeq_epi32(wanted, _mm_load_si128((const __m128i *)(line->keys + 4)));
-    mask = (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(low)) | (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(high)) << 4;
-#else
-    for (int i = 0; i < VNAS_LINE_SLOTS; i++)
-        mask |= (uint32_t)(line->keys[i] == key) << i;
-#endif
-    return mask & ((1u << VNAS_LINE_SLOTS) - 1);
-}
-
-/* Bit 7 stands for no match: it finds the line's own word for that. */
-static inline __attribute__((always_inline)) uint32_t LOOKUP(value)(const VnasLine *line, uint32_t key)
-{
-    return line->values[__builtin_ctz(LOOKUP(matches)(line, key) | 1u << VNAS_LINE_SLOTS)];
-}
-
-/* A match of another VLAN is none: the control plane must be asked. A miss has no VLAN to compare. */
-#if LOOKUP_AVX2
-static inline __attribute__((always_inline)) uint32_t LOOKUP(own)(VnasBatch *batch, int i, __m256i value)
-{
-    __m256i right = _mm256_or_si256(
-        _mm256_cmpeq_epi32(_mm256_srli_epi32(value, VNAS_OWNER_BITS), LOOKUP(load)(batch->vlan + i)),
-        _mm256_cmpeq_epi32(value, _mm256_setzero_si256()));
-    LOOKUP(store)(batch->owner + i, _mm256_and_si256(value, _mm256_set1_epi32((int)VNAS_OWNER_MASK)));
-    return (~LOOKUP(bits)(right) & 0xFF) << i;
-}
-#else
-static inline __attribute__((always_inline)) uint32_t LOOKUP(own)(VnasBatch *batch, int i, uint32_t value)
-{
-    batch->owner[i] = value & VNAS_OWNER_MASK;
-    return (uint32_t)((value >> VNAS_OWNER_BITS != batch->vlan[i]) & (value != 0)) << i;
-}
-#endif
-
-/* All packets are IPv4; `addresses` is the first one's, the others' follow `stride` bytes apart. */
-static inline __attribute__((always_inline)) void LOOKUP(probe_ipv4)(VnasBatch *batch, const char *addresses, const size_t stride)
-{
-    const char *lines = (const char *)batch->ipv4->lines;
-    uint32_t ask = batch->ask;
-#if LOOKUP_AVX2
-    /* Hidden from the compiler, which else adds offset and begin for both halves of the line instead of letting the loads do it. */
-    const char *keys = lines, *values = lines + sizeof ((VnasLine *)lines)->keys;
-    __asm__("" : "+r"(keys), "+r"(values));
-#pragma GCC unroll 4
-    for (int i = 0; i < VNAS_BATCH; i += 8) {
-        __m256i slots[8];
-#pragma GCC unroll 8
-        for (int n = 0; n < 8; n++)
-            slots[n] = LOOKUP(slot)(keys + batch->line[i + n], values + batch->line[i + n], addresses + (i + n) * stride);
-        ask |= LOOKUP(own)(batch, i, LOOKUP(greatest)(slots));
-    }
-#else
-#pragma GCC unroll 8
-    for (int i = 0; i < VNAS_BATCH; i++)
-        ask |= LOOKUP(own)(batch, i, LOOKUP(value)((const VnasLine *)(lines + batch->line[i]),
-                                                   *(const uint32_t *)(addresses + i * stride)));
-#endif
-    batch->ask = ask;
-}
-
-/* Some are IPv6: their values are those of their addresses' rows. Another address in the row: the control plane must be asked. */
-static inline __attribute__((always_inline)) void LOOKUP(probe)(const VnasKey *keys, VnasBatch *batch, const int reach)
-{
-    const VnasIpv6Row *rows = batch->ipv6_rows;
-    uint32_t ask = batch->ask;
-#if LOOKUP_AVX2
-    for (int i = 0; i < VNAS_BATCH; i += 8) {
-        __m256i slots[8];
-#pragma GCC unroll 8
-        for (int n = 0; n < 8; n++)
-            slots[n] = LOOKUP(slot)(batch->lines[i + n]->keys, batch->lines[i + n]->values, &batch->key[i + n]);
-        __m256i value = LOOKUP(greatest)(slots);
-        LOOKUP(store)(batch->owner + i, value);
-        LOOKUP(store)(batch->row + i, _mm256_and_si256(value, LOOKUP(load)(batch->ipv6_lanes + i)));
-    }
-    VNAS_TO_MEMORY(batch);
-#else
-    for (int i = 0; i < VNAS_BATCH; i++) {
-        batch->owner[i] = LOOKUP(value)(batch->lines[i], batch->key[i]);
-        batch->row[i] = vnas_choose(batch->ipv6_mask, i, batch->owner[i], VNAS_NO_IPV6_ROW);
-    }
-#endif
-    if (reach != VNAS_NEAR)
-        for (int i = 0; i < VNAS_BATCH; i++)
-            __builtin_prefetch(&rows[batch->row[i]]);
-#if LOOKUP_AVX2
-    for (int i = 0; i < VNAS_BATCH; i += 8) {
-        const char *at = (const char *)(keys + i);
-        const VnasIpv6Row *row[8];
-        __m256i differ[4];
-#pragma GCC unroll 8
-        for (int n = 0; n < 8; n++)
-            row[n] = &rows[batch->row[i + n]];
-#pragma GCC unroll 4
-        for (int n = 0; n < 4; n++) {
-            __m128i one = _mm_loadu_si128((const __m128i *)row[n]), other = _mm_loadu_si128((const __m128i *)row[n + 4]);
-            differ[n] = _mm256_xor_si256(_mm256_inserti128_si256(_mm256_castsi128_si256(one), other, 1), VNAS_PAIR(at, n, 48));
-        }
-        __m256i low = _mm256_or_si256(_mm256_unpacklo_epi32(differ[0], differ[1]), _mm256_unpackhi_epi32(differ[0], differ[1]));
-        __m256i high = _mm256_or_si256(_mm256_unpacklo_epi32(differ[2], differ[3]), _mm256_unpackhi_epi32(differ[2], differ[3]));
-        __m256i differs = _mm256_or_si256(_mm256_unpacklo_epi64(low, high), _mm256_unpackhi_epi64(low, high));
-        /* Rows before the first are no addresses. */
-        __m256i found = _mm256_cmpgt_epi32(LOOKUP(load)(batch->row + i), _mm256_set1_epi32(VNAS_FIRST_IPV6_ROW - 1));
-        ask |= LOOKUP(bits)(_mm256_andnot_si256(_mm256_cmpeq_epi32(differs, _mm256_setzero_si256()), found)) << i;
-        __m256i value = _mm256_setr_epi32(
-            (int)row[0]->value, (int)row[1]->value, (int)row[2]->value, (int)row[3]->value,
-            (int)row[4]->value, (int)row[5]->value, (int)row[6]->value, (int)row[7]->value);
-        ask |= LOOKUP(own)(batch, i, _mm256_blendv_epi8(LOOKUP(load)(batch->owner + i), value, LOOKUP(load)(batch->ipv6_lanes + i)));
-    }
-#else
-    for (int i = 0; i < VNAS_BATCH; i++) {
-        const VnasIpv6Row *row = &rows[batch->row[i]];
-        ask |= (uint32_t)((batch->row[i] >= VNAS_FIRST_IPV6_ROW) & ((row->hi != keys[i].hi) | (row->lo != keys[i].lo))) << i;
-        ask |= LOOKUP(own)(batch, i, vnas_choose(batch->ipv6_mask, i, row->value, batch->owner[i]));
-    }
-#endif
-    batch->ask = ask;
-}
+#include "vnasfast/dispatch/match_path.h"
 
 /* ---- answer ------------------------------------------------------------------------------------------------------------- */
 
@@ -231,7 +81,7 @@ static __attribute__((noinline)) int LOOKUP(miss)(
     if (open)
         return 0;
     for (int i = 0; i < VNAS_BATCH; i++) {
-        const int elsewhere = batch->owner[i] == VNAS_ELSEWHERE;
+        const int elsewhere = batch->owner[i] == VNAS_BESIDE || batch->owner[i] == VNAS_ELSEWHERE;
         int32_t none = batch->owner[i] == VNAS_NOBODY ? VNAS_NO_VNAS : VNAS_NO_PORT;
         results[i] = elsewhere ? (int32_t)((uint32_t)VNAS_ASK - VNAS_STORED) : none;
         ask |= (uint32_t)elsewhere << i;
@@ -259,7 +109,6 @@ static inline __attribute__((always_inline)) void LOOKUP(enter)(const VnasPlane 
     batch->sparse_changes = VNAS_LOAD(plane->sparse_changes);
     batch->ipv4 = VNAS_LOAD(plane->ipv4);
     batch->ipv6 = VNAS_LOAD(plane->ipv6);
-    batch->ipv6_rows = VNAS_LOAD(plane->ipv6_rows);
     batch->ports = VNAS_LOAD(plane->ports);
 }
 
@@ -289,14 +138,14 @@ static inline __attribute__((always_inline)) void LOOKUP(begin)(
 }
 
 static inline __attribute__((always_inline)) void LOOKUP(match)(
-    const void *keys, const int narrow, VnasBatch *batch, const int reach)
+    const VnasPlane *plane, const void *keys, const int narrow, VnasBatch *batch, const int reach)
 {
     if (narrow)
         LOOKUP(probe_ipv4)(batch, keys, sizeof(VnasKeyIpv4));
     else if (batch->ipv6_mask == 0)
         LOOKUP(probe_ipv4)(batch, (const char *)keys + 12, sizeof(VnasKey));
     else
-        LOOKUP(probe)(keys, batch, reach);
+        LOOKUP(probe)(plane, keys, batch);
     VNAS_TO_MEMORY(batch);
     if (reach != VNAS_NEAR)
         LOOKUP(prefetch_answers)(batch);
@@ -327,7 +176,7 @@ static inline __attribute__((always_inline)) uint32_t LOOKUP(again)(
         VnasBatch batch;
         int misses = 0;
         LOOKUP(begin)(plane, keys, narrow, &batch, VNAS_NEAR);
-        LOOKUP(match)(keys, narrow, &batch, VNAS_NEAR);
+        LOOKUP(match)(plane, keys, narrow, &batch, VNAS_NEAR);
         mask = LOOKUP(end)(plane, keys, narrow, &batch, results, &misses, VNAS_NEAR);
         changes = batch.changes;
     }
@@ -374,7 +223,7 @@ static inline __attribute__((always_inline)) size_t LOOKUP(batches)(
             LOOKUP(begin)(plane, keys + n * size, narrow, &batches[n & ring], reach);
         }
         if (n >= behind && n - behind < n_batches)
-            LOOKUP(match)(keys + (n - behind) * size, narrow, &batches[(n - behind) & ring], reach);
+            LOOKUP(match)(plane, keys + (n - behind) * size, narrow, &batches[(n - behind) & ring], reach);
         if (n >= 2 * behind) {
             size_t done = n - 2 * behind;
             uint32_t mask = LOOKUP(finish)(
@@ -406,7 +255,7 @@ static inline __attribute__((always_inline)) size_t LOOKUP(all)(
         VnasBatch batch;
         memcpy(padded, keys + whole * size, rest * size);
         LOOKUP(begin)(plane, padded, narrow, &batch, VNAS_NEAR);
-        LOOKUP(match)(padded, narrow, &batch, VNAS_NEAR);
+        LOOKUP(match)(plane, padded, narrow, &batch, VNAS_NEAR);
         uint32_t mask = LOOKUP(finish)(plane, padded, narrow, &batch, found, &misses, VNAS_NEAR);
         memcpy(results + whole, found, rest * sizeof *found);
         n_ask = vnas_list(mask & ((1u << rest) - 1), whole, ask, n_ask);

@@ -1,43 +1,12 @@
 /* The packets of a batch whose stored answer says where their answer is (plane.h): part of lookup_path.h, compiled as often.
  *
- *   beside     addresses that found no room in their line: the line beside it
+ *   beside     addresses that found no room in their line (match_path.h)
  *   sort       by what is stored
  *   probe      lines of ports that few VNASs have
  *   choose     in blocks, among sockets that share a port or beside a specific address
  */
 
 #include "vnasfast/dispatch/lookup_flows.h"
-
-/* The owner of a packet whose address's line had no room for some; ELSEWHERE where the control plane must be asked. */
-static inline uint32_t LOOKUP(owner_beside)(const VnasPlane *plane, const VnasKeyIpv4 *ipv4, const VnasKey *any, const VnasBatch *batch, uint32_t i)
-{
-    const int ipv6 = any != NULL && (batch->ipv6_mask >> i & 1);
-    const VnasLines *table = ipv6 ? batch->ipv6 : batch->ipv4;
-    uint32_t vlan = batch->vlan[i], key = ipv4 != NULL ? ipv4[i].destination : (uint32_t)(any[i].lo >> 32), value;
-    uint64_t hash;
-    if (ipv6) {
-        hash = vnas_ipv6_hash(plane, any[i].hi, any[i].lo, vlan);
-        key = vnas_ipv6_key(hash);
-        hash >>= 32;
-    } else
-        hash = vnas_ipv4_hash(plane, key, vlan);
-    uint32_t at = (uint32_t)hash >> table->shift;
-    const VnasLine *own = &table->lines[at], *beside = &table->lines[at ^ 1];
-    if (LOOKUP(matches)(own, key))      /* it is here, and its VNAS's number is beyond those that the data plane knows */
-        return VNAS_ELSEWHERE;
-    uint32_t match = LOOKUP(matches)(beside, key);
-    if (match == 0)
-        return own->keys[VNAS_LINE_SLOTS] ? VNAS_ELSEWHERE : VNAS_NOBODY;
-    value = beside->values[__builtin_ctz(match)];
-    if (ipv6) {
-        const VnasIpv6Row *row = &batch->ipv6_rows[value];
-        if (row->hi != any[i].hi || row->lo != any[i].lo)
-            return VNAS_ELSEWHERE;
-        value = row->value;
-    }
-    /* On another VLAN it is another address: then this one may be hidden behind it. */
-    return value >> VNAS_OWNER_BITS == vlan ? value & VNAS_OWNER_MASK : VNAS_ELSEWHERE;
-}
 
 /* Which packets of a batch go where from here, by what is stored for them. */
 typedef struct {
@@ -203,12 +172,10 @@ static inline __attribute__((always_inline)) uint32_t LOOKUP(resolve)(
     mask &= ~ask;
     LOOKUP(Sorted) sorted = LOOKUP(sort)(stored);
     if (__builtin_expect(sorted.ask & mask, 0)) {
+        LOOKUP(look_beside)(plane, ipv4, any, batch, sorted.ask & mask);
         for (uint32_t rest = sorted.ask & mask; rest; rest &= rest - 1) {
             uint32_t i = (uint32_t)__builtin_ctz(rest);
-            if (batch->owner[i] == VNAS_ELSEWHERE) {
-                batch->owner[i] = LOOKUP(owner_beside)(plane, ipv4, any, batch, i);
-                stored[i] = batch->ports->answers[batch->ports->directory[batch->place[i]] + batch->owner[i]];
-            }
+            stored[i] = batch->ports->answers[batch->ports->directory[batch->place[i]] + batch->owner[i]];
         }
         sorted = LOOKUP(sort)(stored);
     }

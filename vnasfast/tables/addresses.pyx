@@ -58,7 +58,7 @@ cdef void fill_lines(AddressTable* table, Plane* plane, int family) noexcept nog
     while row < end and n < FILLED:
         address = &table.rows[row]
         if address.source_list >= 0 and family_of(address.hi, address.lo) == family:
-            lines_fill(plane, row, address.hi, address.lo, address.vlan, address.vnas)
+            lines_fill(plane, address.hi, address.lo, address.vlan, address.vnas)
             n += 1
         row += 1
     plane.next_lines[family].filled = row
@@ -75,7 +75,7 @@ cdef int32_t address_add(AddressTable* table, Plane* plane, const HashSeed* seed
     row = pool_take(&table.pool, <void**>&table.rows, sizeof(AddressRow))
     try:
         plane_advance(plane)
-        lines_reserve(plane, row, family == IPV6)
+        lines_reserve(plane, family == IPV6)
         source = source_take(table, seed, vnas, interface, family)
         if vlan != 0:
             count_add(&table.owners, seed, hi, lo, vnas, 0)

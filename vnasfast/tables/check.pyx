@@ -11,8 +11,8 @@ from vnasfast.tables.index cimport HashIndex, RowPool, index_check, pool_n_live
 from vnasfast.tables.lines cimport lines_find
 from vnasfast.tables.linux_check cimport check_linux
 from vnasfast.tables.plane cimport (
-    FIRST_SLOT, NO_PORT_SLOT, SPARSE_IPV6_SLOT, SPARSE_SLOT, VNAS_ASK, VNAS_MEMBERS, VNAS_PLACES, VNAS_SPECIFIC, VNAS_STORED, Plane,
-    block_of, names_block, plane_check, specific_answer, stored_answer,
+    FIRST_SLOT, NO_PORT_SLOT, SPARSE_IPV6_SLOT, SPARSE_SLOT, VNAS_ASK, VNAS_FIRST_OWNER, VNAS_MEMBERS, VNAS_PLACES, VNAS_SPECIFIC,
+    VNAS_STORED, Plane, block_of, names_block, plane_check, specific_answer, stored_answer,
 )
 from vnasfast.tables.ports cimport answers_get, answers_next
 from vnasfast.tables.processes cimport process_find
@@ -182,7 +182,7 @@ cdef int check_move(const MachineTables* c, const PortRow* port, int family) exc
     while socket >= 0:
         ahead.add(endpoint_of(c, socket).vnas)
         socket = c.sockets.rows[socket].next_on_port
-    for vnas in range(<int32_t>plane.width - 2):
+    for vnas in range(<int32_t>plane.width - VNAS_FIRST_OWNER):
         stored = answers_next(plane, port, vnas, family)
         n += stored != 0
         assert (stored == 0 and (port.emptying or vnas in ahead)) or stored == answers_get(plane, port, vnas, family), (
@@ -200,10 +200,10 @@ cdef int check_answers(const MachineTables* c, const PortRow* port, int family, 
     assert FIRST_SLOT <= slot < plane.n_slots or slot == SPARSE_SLOT or slot == SPARSE_IPV6_SLOT == family + 1, (
         "ports: a slot outside the answers")
     assert (port.slots[IPV4] < FIRST_SLOT) == (port.slots[IPV6] < FIRST_SLOT), "ports: one family in an array, the other in lines"
-    for vnas in range(<int32_t>plane.width - 2):
+    for vnas in range(<int32_t>plane.width - VNAS_FIRST_OWNER):
         stored = answers_get(plane, port, vnas, family)
         if plane.asks:
-            assert stored == stored_answer(&plane.c, family, port.place, vnas + 2) == VNAS_ASK, "ports: a packet does not ask"
+            assert stored == stored_answer(&plane.c, family, port.place, VNAS_FIRST_OWNER + vnas) == VNAS_ASK, "ports: a packet does not ask"
             continue
         n += stored != 0
         if vnas in specific:
@@ -267,7 +267,7 @@ cdef int check_plane_addresses(const MachineTables* c) except -1:
     while row >= 0:
         address = &table.rows[row]
         family = family_of(address.hi, address.lo)
-        place = lines_find(&c.plane, row, address.hi, address.lo, address.vlan, address.vnas)
+        place = lines_find(&c.plane, address.hi, address.lo, address.vlan, address.vnas)
         assert place >= 0, "plane: an address is lost"
         if place > 0:
             n_lined[<int>family] += 1

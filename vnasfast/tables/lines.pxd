@@ -1,4 +1,4 @@
-# The data plane's lines of addresses (plane.h), and the rows of IPv6 addresses.
+# The data plane's lines of addresses (plane.h).
 #
 # A family's addresses that want a larger table get one, which whoever has them all fills, some with each address that comes.
 
@@ -16,11 +16,11 @@ cdef uint32_t lines_piece(const VnasLines* lines) noexcept nogil
 cdef int lines_init(Plane* plane) except -1
 cdef void lines_free(Plane* plane) noexcept nogil
 # Room for an address, or MemoryError; then the changes, which can't fail.
-cdef int lines_reserve(Plane* plane, int32_t row, bint ipv6) except -1
+cdef int lines_reserve(Plane* plane, bint ipv6) except -1
 cdef void lines_add(Plane* plane, int32_t row, uint64_t hi, uint64_t lo, uint16_t vlan, int32_t vnas) noexcept nogil
 cdef void lines_remove(Plane* plane, int32_t row, uint64_t hi, uint64_t lo, uint16_t vlan) noexcept nogil
 # Puts an address that was there before into the larger table; with all in it, it is used.
-cdef void lines_fill(Plane* plane, int32_t row, uint64_t hi, uint64_t lo, uint16_t vlan, int32_t vnas) noexcept nogil
+cdef void lines_fill(Plane* plane, uint64_t hi, uint64_t lo, uint16_t vlan, int32_t vnas) noexcept nogil
 cdef void lines_use_next(Plane* plane, bint ipv6) noexcept nogil
-# 1: the address is in its line, or the one beside it, with this VNAS; 0: it is in neither, and its line says so; -1: it is lost.
-cdef int lines_find(const Plane* plane, int32_t row, uint64_t hi, uint64_t lo, uint16_t vlan, int32_t vnas) noexcept nogil
+# 1: the address is in its line, or one beside it, with this VNAS; 0: it is in none, and its line says so; -1: it is lost.
+cdef int lines_find(const Plane* plane, uint64_t hi, uint64_t lo, uint16_t vlan, int32_t vnas) noexcept nogil

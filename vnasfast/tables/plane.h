@@ -3,7 +3,7 @@
  *   ANY-address table                   port table and socket table
  *   (VLAN, address) → owner             directory[family][protocol, port] → answers[owner]
  *
- * An owner stands for a VNAS: its VNAS number + VNAS_FIRST_OWNER, or one of the two below. The stored answer for (port, owner) is
+ * An owner stands for a VNAS: its VNAS number + VNAS_FIRST_OWNER, or one of the three below. The stored answer for (port, owner) is
  * what dispatch returns, a socket ID or an outcome, + VNAS_STORED; or it is negative and says where the answer is:
  *
  *   VNAS_SPARSE, VNAS_SPARSE_IPV6    few VNASs have the port: its answers lie in lines, found by (port, owner)
@@ -23,14 +23,15 @@
 
 enum {
     VNAS_LINE_SLOTS = 7,        /* addresses in a line; its eighth value says what a miss means */
+    VNAS_IPV6_SLOTS = 3,        /* the same, and its fourth */
+    VNAS_TOGETHER = 2,          /* lines that take what one of them has no room for */
+    VNAS_IPV6_TOGETHER = 4,
     VNAS_OWNER_BITS = 20,
     VNAS_NOBODY = 0,            /* owners: no VNAS has the address */
-    VNAS_ELSEWHERE = 1,         /* the line beside the address's knows, or the control plane */
-    VNAS_FIRST_OWNER = 2,
+    VNAS_BESIDE = 1,            /* the lines beside the address's know */
+    VNAS_ELSEWHERE = 2,         /* the control plane knows */
+    VNAS_FIRST_OWNER = 3,
     VNAS_PLACES = 5 << 16,      /* of the directory, for one family */
-    VNAS_NO_IPV6_ROW = 0,       /* rows of IPv6 addresses: nobody */
-    VNAS_IPV6_ELSEWHERE = 1,
-    VNAS_FIRST_IPV6_ROW = 2,
     VNAS_NO_VNAS = -1,          /* outcomes, as typedefs.pxd has them */
     VNAS_NO_PORT = -2,
     VNAS_STORED = 3,            /* answers are stored with this added, so that zero is NO_SOCKET */
@@ -49,10 +50,9 @@ enum {
 #define VNAS_SPARSE_IPV6 (INT32_MIN + 2)    /* IPv6 has its own */
 #define VNAS_LIKE_ANY (INT32_MIN + 3)       /* only of a specific address: what ANY sockets get */
 
-/* One cache line. A key is an IPv4 address, or 32 bits of an IPv6 address's hash. An IPv4 value is VLAN << 20 | owner, an IPv6 value
- * the address's row. values[7] is NOBODY, or ELSEWHERE once an address found no room here: it lies in the other line of this pair of lines,
- * or, if there was none either, and then keys[7] is 1, only the control plane knows it. Where nothing is, key and value are 0: no IPv6 key
- * is, and 0.0.0.0 can't be registered, so an empty place hides nothing behind it.
+/* One cache line of IPv4 addresses. A value is VLAN << 20 | owner. values[7] says what a miss means: NOBODY; BESIDE, once an address found
+ * no room here and lies in the other line of this pair; ELSEWHERE, once one found none there either, and then only the control plane
+ * knows. Where nothing is, key and value are 0: 0.0.0.0 can't be registered, so an empty place hides nothing behind it.
  * Of sparse ports a value is the stored answer, and values[7] says where those are that found no room here: NO_SOCKET, there are
  * none; VNAS_SPARSE, in the other line of this pair of lines; VNAS_ASK, the control plane knows. */
 typedef struct {
@@ -60,17 +60,18 @@ typedef struct {
     uint32_t values[8];
 } __attribute__((aligned(64))) VnasLine;
 
+/* The same of IPv6 addresses: the lines beside are the three others of these four. Whole addresses, so that a packet touches one line: with
+ * 32 bits of a hash here, and the address in a row of its own, it were two (1.24 times as long at 100k sockets, 1.55 times at 1M). */
 typedef struct {
-    uint32_t shift;             /* 32 - log2(number of lines), at most 31 */
-    uint32_t unused[15];
-    VnasLine lines[];
-} __attribute__((aligned(64))) VnasLines;
+    uint64_t hi[VNAS_IPV6_SLOTS], lo[VNAS_IPV6_SLOTS];
+    uint32_t values[VNAS_IPV6_SLOTS + 1];
+} __attribute__((aligned(64))) VnasIpv6Line;
 
 typedef struct {
-    uint64_t hi, lo;
-    uint32_t value;             /* VLAN << 20 | owner */
-    uint32_t unused;
-} VnasIpv6Row;
+    uint32_t shift;             /* 32 - log2(number of lines), at most 30 */
+    uint32_t unused[15];
+    VnasLine lines[];           /* or as many VnasIpv6Line */
+} __attribute__((aligned(64))) VnasLines;
 
 /* What changes together: an array of answers for each port, one as long as the other, and where each begins. */
 typedef struct {
@@ -82,7 +83,6 @@ typedef struct {
     uint32_t ipv4_seed[3];
     uint64_t ipv6_seed[3];
     VnasLines *ipv4, *ipv6;
-    VnasIpv6Row *ipv6_rows;
     VnasPorts *ports;
     uint64_t address_changes;   /* rises before and after each change of the ANY-address table: odd while one is being made */
     uint64_t bytes;             /* that dispatch may read at random */
@@ -111,20 +111,26 @@ static inline uint32_t vnas_ipv4_hash(const VnasPlane *plane, uint32_t address, 
     return vnas_spread(plane, address + vlan * plane->ipv4_seed[1]);
 }
 
-/* The line in the upper half, the key in the lower one. Two products of 32-bit words, as vector instructions have them, each word under
- * a word of the seed (NH, the universal hash of UMAC): whoever doesn't know the seed can't make two addresses collide. */
-static inline uint64_t vnas_ipv6_hash(const VnasPlane *plane, uint64_t hi, uint64_t lo, uint32_t vlan)
+/* Two products of 32-bit words, as vector instructions have them, each word under a word of the seed (NH, the universal hash of UMAC):
+ * whoever doesn't know the seed can't make two addresses collide. */
+static inline uint32_t vnas_ipv6_hash(const VnasPlane *plane, uint64_t hi, uint64_t lo, uint32_t vlan)
 {
     const uint64_t *seed = plane->ipv6_seed;
     uint64_t sum = (uint64_t)((uint32_t)hi + (uint32_t)seed[0]) * ((uint32_t)(hi >> 32) + (uint32_t)(seed[0] >> 32))
                    + (uint64_t)((uint32_t)lo + (uint32_t)seed[1]) * ((uint32_t)(lo >> 32) + (uint32_t)(seed[1] >> 32));
     uint32_t low = (uint32_t)sum, high = (uint32_t)(sum >> 32) + vlan * (uint32_t)seed[2];
-    return (uint64_t)vnas_spread(plane, low + high * ((uint32_t)(seed[2] >> 32) | 1)) << 32 | (high ^ low);
+    return vnas_spread(plane, low + high * ((uint32_t)(seed[2] >> 32) | 1));
 }
 
-static inline uint32_t vnas_ipv6_key(uint64_t hash)
+/* The greatest of an address's values in a line, where it may be on several VLANs; 0 where it isn't there. No branch. */
+static inline uint32_t vnas_ipv6_value(const VnasIpv6Line *line, uint64_t hi, uint64_t lo)
 {
-    return (uint32_t)hash | 1;
+    uint32_t value = 0;
+    for (int i = 0; i < VNAS_IPV6_SLOTS; i++) {
+        uint32_t each = line->values[i] & (0u - (uint32_t)((line->hi[i] == hi) & (line->lo[i] == lo)));
+        value = each > value ? each : value;
+    }
+    return value;
 }
 
 /* 40 bits of (place, owner) to 40 bits, one to one: the line takes the uppermost, the key the lowest 30. So both together are
@@ -179,7 +185,7 @@ static inline int32_t *vnas_block(int32_t *blocks, int32_t stored)
  * A place was never used while its answer is 0, and never becomes another address's. What a block says of ANY never changes. */
 static inline uint32_t vnas_specific_home(const VnasPlane *plane, const uint64_t address[2])
 {
-    uint32_t hash = (uint32_t)(vnas_ipv6_hash(plane, address[0], address[1], 0) >> 32);
+    uint32_t hash = vnas_ipv6_hash(plane, address[0], address[1], 0);
     return hash ^ hash >> 16;
 }
 

@@ -9,12 +9,14 @@ from vnasfast.tables.readers cimport Readers
 cdef extern from "vnasfast/tables/plane.h":
     enum:
         VNAS_LINE_SLOTS
+        VNAS_IPV6_SLOTS
+        VNAS_TOGETHER
+        VNAS_IPV6_TOGETHER
         VNAS_NOBODY
+        VNAS_BESIDE
         VNAS_ELSEWHERE
         VNAS_FIRST_OWNER
         VNAS_PLACES
-        VNAS_IPV6_ELSEWHERE
-        VNAS_FIRST_IPV6_ROW
         VNAS_NO_VNAS
         VNAS_NO_PORT
         VNAS_STORED
@@ -38,9 +40,10 @@ cdef extern from "vnasfast/tables/plane.h":
     ctypedef struct VnasLines:
         uint32_t shift
         VnasLine* lines
-    ctypedef struct VnasIpv6Row:
-        uint64_t hi, lo
-        uint32_t value
+    ctypedef struct VnasIpv6Line:
+        uint64_t[3] hi
+        uint64_t[3] lo
+        uint32_t[4] values
     ctypedef struct VnasPorts:
         int32_t* answers
         uint32_t* directory
@@ -49,7 +52,6 @@ cdef extern from "vnasfast/tables/plane.h":
         uint64_t[3] ipv6_seed
         VnasLines* ipv4
         VnasLines* ipv6
-        VnasIpv6Row* ipv6_rows
         VnasPorts* ports
         uint64_t address_changes
         uint64_t bytes
@@ -61,8 +63,7 @@ cdef extern from "vnasfast/tables/plane.h":
         uint64_t n_open
 
     uint32_t ipv4_hash "vnas_ipv4_hash"(const VnasPlane* plane, uint32_t address, uint32_t vlan) noexcept nogil
-    uint64_t ipv6_hash "vnas_ipv6_hash"(const VnasPlane* plane, uint64_t hi, uint64_t lo, uint32_t vlan) noexcept nogil
-    uint32_t ipv6_key "vnas_ipv6_key"(uint64_t hash) noexcept nogil
+    uint32_t ipv6_hash "vnas_ipv6_hash"(const VnasPlane* plane, uint64_t hi, uint64_t lo, uint32_t vlan) noexcept nogil
     uint64_t sparse_hash "vnas_sparse_hash"(const VnasPlane* plane, uint32_t place, uint32_t owner) noexcept nogil
     uint32_t sparse_key "vnas_sparse_key"(uint64_t hash) noexcept nogil
     uint32_t sparse_line "vnas_sparse_line"(const VnasLines* table, uint64_t hash) noexcept nogil
@@ -125,7 +126,6 @@ cdef struct Plane:
     uint32_t[2] n_lined         # addresses in lines, by family
     uint32_t[2] n_elsewhere     # addresses that found no room in their line
     NextLines[2] next_lines
-    uint32_t ipv6_capacity      # rows
     bint asks                   # of a policy that it can't answer for: all ports are sparse, and stored for them is VNAS_ASK
     uint32_t width              # answers of a slot
     uint32_t n_slots            # in use or given back

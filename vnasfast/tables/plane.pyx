@@ -4,7 +4,6 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from vnasfast.tables.family cimport IPV4, IPV6
 from vnasfast.tables.hashing cimport FLOW_SEEDS, splitmix64
 from vnasfast.tables.lines cimport lines_bytes, lines_free, lines_init, new_lines
 from vnasfast.tables.memory cimport (
@@ -49,9 +48,9 @@ cdef inline bint wants_huge_pages(uint32_t width, uint32_t n_slots) noexcept nog
 
 
 cdef inline void begin_slot(int32_t* answers) noexcept nogil:
-    """What the two owners that are no VNAS get, on each port: NO_VNAS, and the control plane's answer."""
+    """What the owners that are no VNAS get, on each port: NO_VNAS, and that more must be asked."""
     answers[VNAS_NOBODY] = VNAS_NO_VNAS + VNAS_STORED
-    answers[VNAS_ELSEWHERE] = VNAS_ASK
+    answers[VNAS_BESIDE] = answers[VNAS_ELSEWHERE] = VNAS_ASK
 
 
 cdef inline void copy_answers(int32_t* target, const int32_t* source, uint32_t begin, uint32_t end) noexcept nogil:
@@ -167,7 +166,7 @@ cdef void plane_settle(Plane* plane) noexcept nogil:
 
 
 cdef void plane_measure(Plane* plane) noexcept nogil:
-    plane.c.bytes = (lines_bytes(plane.c.ipv4) + lines_bytes(plane.c.ipv6) + plane.n_lined[IPV6] * sizeof(VnasIpv6Row)
+    plane.c.bytes = (lines_bytes(plane.c.ipv4) + lines_bytes(plane.c.ipv6)
                      + <size_t>plane.n_slots * plane.width * sizeof(int32_t)
                      + (lines_bytes(plane.c.sparse) if plane.sparse.n != 0 else 0)
                      + <size_t>plane.n_units * VNAS_UNIT * sizeof(int32_t))

@@ -5,7 +5,7 @@ from libc.stdint cimport uint64_t
 
 from vnasfast.tables.index cimport index_longest_probe
 from vnasfast.tables.lines cimport log2_lines_of
-from vnasfast.tables.plane cimport VNAS_LINE_SLOTS, VnasLines
+from vnasfast.tables.plane cimport VNAS_IPV6_SLOTS, VNAS_LINE_SLOTS, VnasIpv6Line, VnasLines
 from vnasfast.tables.tables cimport MachineTables, Tables
 
 
@@ -42,20 +42,20 @@ def crowded_out(Tables tables not None):
 
 
 def overflowing_lines(Tables tables not None):
-    """Count the lines of addresses, IPv4 and IPv6, that had no room for one: it lies in the line beside, or the control plane answers.
+    """Count the lines of addresses, IPv4 and IPv6, that had no room for one: it lies in a line beside, or the control plane answers.
 
     Returns
     -------
     tuple of (int, int)
     """
-    return full_lines(tables.c.plane.c.ipv4), full_lines(tables.c.plane.c.ipv6)
-
-
-cdef size_t full_lines(const VnasLines* lines) noexcept:
-    cdef size_t n = 0, i
-    for i in range(<size_t>1 << log2_lines_of(lines)):
-        n += lines.lines[i].values[VNAS_LINE_SLOTS] != 0
-    return n
+    cdef const VnasLines* ipv4 = tables.c.plane.c.ipv4
+    cdef const VnasLines* ipv6 = tables.c.plane.c.ipv6
+    cdef const VnasIpv6Line* ipv6_lines = <const VnasIpv6Line*>ipv6.lines
+    cdef size_t i
+    return (
+        sum([ipv4.lines[i].values[VNAS_LINE_SLOTS] != 0 for i in range(<size_t>1 << log2_lines_of(ipv4))]),
+        sum([ipv6_lines[i].values[VNAS_IPV6_SLOTS] != 0 for i in range(<size_t>1 << log2_lines_of(ipv6))]),
+    )
 
 
 def spare_answers(Tables tables not None, uint64_t n):

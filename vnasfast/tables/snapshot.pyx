@@ -13,7 +13,7 @@ from vnasfast.tables.index cimport HashIndex, RowPool, Slot
 from vnasfast.tables.interfaces cimport InterfaceNames
 from vnasfast.tables.linux cimport LinuxBuckets, LinuxGroup, LinuxList, LinuxSocket, LinuxTable
 from vnasfast.tables.plane cimport (
-    VNAS_FIRST_IPV6_ROW, VNAS_PLACES, VNAS_UNIT, Crowded, VnasIpv6Row, VnasLine, VnasLines, VnasPorts,
+    VNAS_PLACES, VNAS_UNIT, Crowded, VnasIpv6Line, VnasLine, VnasLines, VnasPorts,
 )
 from vnasfast.tables.processes cimport ProcessRow
 from vnasfast.tables.routes cimport RouteRow
@@ -45,7 +45,7 @@ cdef extern from *:
 
 cdef enum:
     # To be raised with every change of what the bytes mean; where only sizes change, `layout` tells.
-    FORMAT = 6
+    FORMAT = 7
     BYTE_ORDER = 0x01020304
     CHECKED_FROM = 32           # before it are what is compared itself, and the sum
     MOST_SECTIONS = 64
@@ -139,7 +139,6 @@ cdef void list_arrays(MachineTables* c, VnasPorts* ports, Arrays* arrays) noexce
     add_lines(arrays, &c.plane.c.sparse)
     add(arrays, &c.plane.sparse.crowded, <size_t>c.plane.sparse.n_crowded * sizeof(Crowded))
     add(arrays, &c.plane.c.blocks, <size_t>c.plane.n_units * VNAS_UNIT * sizeof(int32_t))
-    add(arrays, &c.plane.c.ipv6_rows, n_ipv6_rows(c) * sizeof(VnasIpv6Row))
     add(arrays, &c.plane.free_slots, <size_t>c.plane.n_free_slots * sizeof(uint32_t))
     add(arrays, &ports.answers, <size_t>c.plane.n_slots * c.plane.width * sizeof(int32_t))
     add(arrays, &ports.directory, 2 * VNAS_PLACES * sizeof(uint32_t))
@@ -147,16 +146,11 @@ cdef void list_arrays(MachineTables* c, VnasPorts* ports, Arrays* arrays) noexce
     add_linux(arrays, &c.as_linux)
 
 
-cdef size_t n_ipv6_rows(const MachineTables* c) noexcept nogil:
-    """Count the rows that any address can name: the data plane may have room for more, or for fewer while all are IPv4."""
-    return min(<size_t>c.plane.ipv6_capacity, <size_t>c.addresses.pool.n_rows + VNAS_FIRST_IPV6_ROW)
-
-
 cdef uint64_t layout_of_structs():
     cdef uint64_t layout = 0
     for size in (sizeof(Header), sizeof(Slot), sizeof(VnasRow), sizeof(ProcessRow), sizeof(AddressRow), sizeof(SourceList),
                  sizeof(CountRow), sizeof(PortRow), sizeof(Endpoint), sizeof(SocketRow), sizeof(RouteRow), sizeof(VnasLines),
-                 sizeof(VnasLine), sizeof(VnasIpv6Row), sizeof(Crowded), VNAS_PLACES, sizeof(LinuxSocket), sizeof(LinuxList),
+                 sizeof(VnasLine), sizeof(VnasIpv6Line), sizeof(Crowded), VNAS_PLACES, sizeof(LinuxSocket), sizeof(LinuxList),
                  sizeof(LinuxGroup)):
         layout = layout * 1_000_003 + <uint64_t>size
     return layout
