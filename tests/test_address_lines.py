@@ -1,12 +1,12 @@
 """The data plane's lines of addresses: slots that were given back, and the same address on many VLANs."""
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import numpy as np
 import pytest
 
 from vnasfast import Outcome, ServerMachine, flow_keys, ipv4_keys
-from vnasfast.tables.probes import crowded_out, overflowing_lines
+from vnasfast.tables.probes import crowded_out, line_hash, overflowing_lines
 
 VLANS = range(1, 41)
 
@@ -36,6 +36,7 @@ def test_an_address_stays_on_its_other_vlans_when_one_is_invalidated(seed, addre
 
 
 NETWORKS = ["10.0.0.0/8", "2001:db8::/104"]
+MAPPED = bytes(10) + b"\xff\xff"
 
 
 def some(network, n, seed):
@@ -100,6 +101,44 @@ def test_addresses_beside_their_line_come_and_go(network, seed):
         assert (machine.dispatch_batch(keys) == np.where(owners < 0, Outcome.NO_VNAS, sockets[owners])).all()
         assert (machine.dispatch_batch(elsewhere) == Outcome.NO_VNAS).all()
     assert sum(overflowing_lines(machine.tables)) > 3
+
+
+@pytest.mark.parametrize(("network", "n"), [(NETWORKS[0], 38), (NETWORKS[1], 12 * 2)])
+@pytest.mark.parametrize("seed", range(4))
+def test_addresses_that_all_belong_in_a_few_lines_come_and_go(network, n, seed):
+    """Those of one pair of IPv4 lines, or of four IPv6 lines, with twice as many as have room, in a table of which these are a few."""
+    machine = ServerMachine(seed=seed)
+    pids = [machine.vnas_start(1, vnas) for vnas in (1, 2, 3)]
+    sockets = np.array([machine.bind(pid, "udp", 53) for pid in pids])
+    candidates = some(network, 4_000, seed)
+    packed = [(b"" if ":" in each else MAPPED) + ip_address(each).packed for each in candidates]
+    vlans = [number % 2 for number in range(len(candidates))]
+    # 16 lines of IPv4, 32 of IPv6: of them the first two, or four.
+    hashes = [line_hash(machine.tables, each, vlan) for each, vlan in zip(packed, vlans, strict=True)]
+    numbers = [number for number, each in enumerate(hashes) if each >> 29 == 0][: 2 * n]
+    chooser = np.random.default_rng(seed)
+    owners = dict.fromkeys(numbers, -1)
+    keys = flow_keys(
+        destination=[candidates[number] for number in numbers], destination_port=53, protocol="udp",
+        vlan=[vlans[number] for number in numbers],
+    )  # fmt: skip
+    crowded = 0
+    for _ in range(40):
+        for number in chooser.permutation(numbers)[: n // 2].tolist():
+            address, vlan = candidates[number], vlans[number]
+            if owners[number] >= 0:
+                assert machine.invalidate(pids[owners[number]], address, vlan=vlan)
+                owners[number] = -1
+            elif sum(owner >= 0 for owner in owners.values()) < n:
+                owners[number] = int(chooser.integers(len(pids)))
+                assert machine.validate(pids[owners[number]], address, "eth0", vlan=vlan)
+        machine.check()
+        crowded += sum(crowded_out(machine.tables))
+        there = np.array(list(owners.values()))
+        want = np.where(there < 0, Outcome.NO_VNAS, sockets[there])
+        assert (machine.dispatch_batch(keys) == want).all()
+        assert (machine.dispatch_batch(np.tile(keys, 3)) == np.tile(want, 3)).all()
+    assert crowded > 0
 
 
 def test_vnases_beyond_those_that_the_data_plane_can_name():

@@ -1,12 +1,16 @@
 """What the tables' memory looks like: for tests and benchmarks that want a certain one."""
 
 cimport cython
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from vnasfast.tables.family cimport is_ipv4
+from vnasfast.tables.hashing cimport load64
 from vnasfast.tables.index cimport index_longest_probe
 from vnasfast.tables.lines cimport log2_lines_of
-from vnasfast.tables.plane cimport VNAS_IPV6_SLOTS, VNAS_LINE_SLOTS, VnasIpv6Line, VnasLines
+from vnasfast.tables.plane cimport VNAS_IPV6_SLOTS, VNAS_LINE_SLOTS, VnasIpv6Line, VnasLines, ipv4_hash, ipv6_hash
 from vnasfast.tables.tables cimport MachineTables, Tables
+
+from vnasfast.errors import InvalidValue
 
 
 @cython.critical_section
@@ -56,6 +60,30 @@ def overflowing_lines(Tables tables not None):
         sum([ipv4.lines[i].values[VNAS_LINE_SLOTS] != 0 for i in range(<size_t>1 << log2_lines_of(ipv4))]),
         sum([ipv6_lines[i].values[VNAS_IPV6_SLOTS] != 0 for i in range(<size_t>1 << log2_lines_of(ipv6))]),
     )
+
+
+def line_hash(Tables tables not None, const uint8_t[::1] address not None, uint16_t vlan):
+    """Give the hash of an address: its upper bits number the line of the data plane that it belongs in.
+
+    Parameters
+    ----------
+    tables : Tables
+    address : bytes-like of 16 bytes
+        An IPv4 address as the IPv6 one that it is mapped to.
+    vlan : int
+
+    Returns
+    -------
+    int
+        32 bits.
+    """
+    cdef uint64_t hi, lo
+    if address.shape[0] != 16:
+        raise InvalidValue(f"an address has 16 bytes, not {address.shape[0]}")
+    hi, lo = load64(&address[0]), load64(&address[8])
+    if is_ipv4(hi, lo):
+        return ipv4_hash(&tables.c.plane.c, <uint32_t>(lo >> 32), vlan)
+    return ipv6_hash(&tables.c.plane.c, hi, lo, vlan)
 
 
 def spare_answers(Tables tables not None, uint64_t n):
