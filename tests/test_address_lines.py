@@ -106,7 +106,7 @@ def test_addresses_beside_their_line_come_and_go(network, seed):
 @pytest.mark.parametrize(("network", "n"), [(NETWORKS[0], 38), (NETWORKS[1], 12 * 2)])
 @pytest.mark.parametrize("seed", range(4))
 def test_addresses_that_all_belong_in_a_few_lines_come_and_go(network, n, seed):
-    """Those of one pair of IPv4 lines, or of four IPv6 lines, with twice as many as have room, in a table of which these are a few."""
+    """Twice as many as have room in one pair of IPv4 lines, or in four of IPv6, of a larger table."""
     machine = ServerMachine(seed=seed)
     pids = [machine.vnas_start(1, vnas) for vnas in (1, 2, 3)]
     sockets = np.array([machine.bind(pid, "udp", 53) for pid in pids])
