@@ -1,16 +1,15 @@
 """The data plane's lines of addresses."""
 
 from libc.stdint cimport UINT32_MAX, int32_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
 
-from vnasfast.tables.family cimport IPV6, is_ipv4
+from vnasfast.tables.family cimport is_ipv4
 from vnasfast.tables.memory cimport HUGE_PAGE, map_zeroed, unmap, whole_pages
 from vnasfast.tables.plane cimport (
     VNAS_BESIDE, VNAS_ELSEWHERE, VNAS_IPV6_SLOTS, VNAS_IPV6_TOGETHER, VNAS_LINE_SLOTS, VNAS_OWNER_MASK, VNAS_TOGETHER, NextLines,
     Plane, VnasIpv6Line, VnasLine, VnasLines, ipv4_hash, ipv6_hash, owner_of, plane_measure, plane_settle,
 )
 from vnasfast.tables.publish cimport begin_change, end_change, store_pointer, store_word
-from vnasfast.tables.readers cimport readers_reserve, readers_retire
+from vnasfast.tables.readers cimport readers_retire
 
 cdef enum:
     FIRST_LINES_LOG2 = 2

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from vnasfast.tables.hashing cimport FLOW_SEEDS, splitmix64
 from vnasfast.tables.lines cimport lines_bytes, lines_free, lines_init, new_lines
