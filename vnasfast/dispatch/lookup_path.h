@@ -80,12 +80,23 @@ static __attribute__((noinline)) int LOOKUP(miss)(
             open |= reach == VNAS_NEAR ? directory[batch->place[i]] : batch->line[i] ^ batch->owner[i];
     if (open)
         return 0;
+#if LOOKUP_AVX2
+    for (int i = 0; i < VNAS_BATCH; i += 8) {
+        __m256i owner = LOOKUP(load)(batch->owner + i), nobody = _mm256_cmpeq_epi32(owner, _mm256_setzero_si256());
+        __m256i elsewhere = _mm256_andnot_si256(nobody, _mm256_cmpgt_epi32(_mm256_set1_epi32(VNAS_FIRST_OWNER), owner));
+        __m256i none = _mm256_sub_epi32(_mm256_set1_epi32(VNAS_NO_PORT), nobody);
+        none = _mm256_blendv_epi8(none, _mm256_set1_epi32((int32_t)((uint32_t)VNAS_ASK - VNAS_STORED)), elsewhere);
+        _mm256_storeu_si256((__m256i *)(results + i), none);
+        ask |= LOOKUP(bits)(elsewhere) << i;
+    }
+#else
     for (int i = 0; i < VNAS_BATCH; i++) {
         const int elsewhere = batch->owner[i] == VNAS_BESIDE || batch->owner[i] == VNAS_ELSEWHERE;
         int32_t none = batch->owner[i] == VNAS_NOBODY ? VNAS_NO_VNAS : VNAS_NO_PORT;
         results[i] = elsewhere ? (int32_t)((uint32_t)VNAS_ASK - VNAS_STORED) : none;
         ask |= (uint32_t)elsewhere << i;
     }
+#endif
     *mask = ask;
     return 1;
 }
