@@ -93,9 +93,16 @@ SMOKE: dict[str, Any] = {
     help="Keys dispatched in a pass; a fourth of the sockets where that is more.",
 )
 @click.option("--frames", default=Sizes.frames, show_default=True, help="Frames of the capture that is replayed.")
-@click.option("--rounds", default=Sizes.rounds, show_default=True, help="How often each competitor runs in a sitting.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=Sizes.rounds,
+    show_default=True,
+    help="How often each competitor runs in a sitting.",
+)
 @click.option(
     "--sittings",
+    type=click.IntRange(1),
     default=Sizes.sittings,
     show_default=True,
     help="How often all of it is done: rounds of one work then lie minutes apart.",
