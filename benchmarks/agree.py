@@ -16,7 +16,7 @@ from tabulate import tabulate
 Run = dict[str, Any]
 
 #: The kinds of bars, by what the runs say.
-SAME, BOTH_SIDES, CONTRADICTED = "the same in all runs", "on both sides in some", "contradicted"
+SAME, NOT_ALIKE, CONTRADICTED = "the same in all runs", "not alike in all runs", "contradicted"
 
 
 @click.command()
@@ -28,9 +28,9 @@ def main(files: tuple[Path, ...]) -> None:
     runs = [_read(path) for path in files]
     click.echo(tabulate(_figures(runs), headers=("work", "who", "ns per packet", "ratio"), disable_numparse=True))
     click.echo()
-    numbers = dict.fromkeys((SAME, BOTH_SIDES, CONTRADICTED), 0)
+    numbers = dict.fromkeys((SAME, NOT_ALIKE, CONTRADICTED), 0)
     for what, says in _said(runs).items():
-        kind = kind_of(says)
+        kind = kind_of(says, len(runs))
         numbers[kind] += 1
         click.echo(f"{kind}: {what}: {says[0] if kind == SAME else ', '.join(says)}")
     click.echo(f"of {sum(numbers.values())} bars " + ", ".join(f"{n} {kind}" for kind, n in numbers.items()))
@@ -73,11 +73,11 @@ def _said(runs: list[Run]) -> dict[str, list[str]]:
     return said
 
 
-def kind_of(says: list[str]) -> str:
-    """Say how what the runs say of a bar lies to each other."""
+def kind_of(says: list[str], n_runs: int) -> str:
+    """Say how what the runs say of a bar lies to each other; a run without that bar says nothing."""
     if {"met", "missed"} <= set(says):
         return CONTRADICTED
-    return BOTH_SIDES if len(set(says)) > 1 else SAME
+    return SAME if len(says) == n_runs and len(set(says)) == 1 else NOT_ALIKE
 
 
 if __name__ == "__main__":

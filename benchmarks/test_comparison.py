@@ -121,8 +121,9 @@ def test_runs_agree_unless_one_meets_a_bar_that_another_misses(tmp_path):
     assert (agreeing.exit_code, other.exit_code) == (0, 1)
     assert "1.00 to 2.00" in agreeing.output
     assert "the same in all runs: bar 0: met" in agreeing.output
-    assert "on both sides in some: bar 1: on both sides, missed" in agreeing.output
+    assert "not alike in all runs: bar 1: on both sides, missed" in agreeing.output
     assert "contradicted: bar 0: met, met, missed" in other.output
+    assert "not alike in all runs: bar 1: missed" in CliRunner().invoke(agree.main, [run(4, within), two]).output
     (tmp_path / "other.json").write_text("[]")
     wrong = CliRunner().invoke(agree.main, [one, str(tmp_path / "other.json")])
     assert wrong.exit_code == 1
